@@ -1,0 +1,128 @@
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "store/commit.h"
+#include "store/ledger_process.h"
+#include "store/spend.h"
+#include "store/sweep.h"
+
+static const int64_t patience_ns = 10 * NS_PER_S;
+
+static bool read_name(const char *path, char out[static 64]) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, out, 63);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    out[len > 0 ? len : 0] = '\0';
+    return len > 0;
+}
+
+/* Does that number still mean a process of ours? Numbers are used again. */
+static bool is_alive(pid_t pid) {
+    char path[64];
+    char name[64];
+    char own[64];
+    if (sweep_is_gone(pid) || pid == getpid()) {
+        return false;
+    }
+    (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    return read_name(path, name) && (span_starts_with(span_text(name), "tollgate") ||
+                                     (read_name("/proc/self/comm", own) && strcmp(name, own) == 0));
+}
+
+/* A process of the dead server that has not ended yet, or 0. */
+static pid_t find_survivor(const struct shm_map *map) {
+    for (uint32_t index = 0; index < map->header->seat_count; index++) {
+        pid_t pid = atomic_load(&shm_seat(map, index)->pid);
+        if (atomic_load(&shm_seat(map, index)->state) != SHM_SEAT_FREE && is_alive(pid)) {
+            return pid;
+        }
+    }
+    pid_t ledger_pid = atomic_load(&map->header->ledger_pid);
+    return is_alive(ledger_pid) ? ledger_pid : 0;
+}
+
+/* Its workers notice that their master is gone, and end. */
+static bool wait_for_survivors(const struct shm_map *map, struct buffer *error) {
+    int64_t until_mono_ns = clock_mono_ns() + patience_ns;
+    pid_t pid = find_survivor(map);
+    while (pid != 0 && clock_mono_ns() < until_mono_ns) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 50 * NS_PER_MS}, NULL);
+        pid = find_survivor(map);
+    }
+    if (pid != 0) {
+        buffer_format(error, "process %d of the server that ran here before has not ended: wait for it or end it",
+                      (int)pid);
+    }
+    return pid == 0;
+}
+
+static bool commit_everything(const struct conf *conf, const struct shm_map *map, struct buffer *error) {
+    struct ledger *ledger = ledger_open(conf->state_dir, LEDGER_WRITE, error);
+    if (ledger == NULL) {
+        return false;
+    }
+    bool done = spend_use_zone(ledger, conf->timezone, error);
+    int64_t records = 0;
+    while (done && commit_pending(map) != 0) {
+        int64_t committed = commit_rings(ledger, map, NULL, NULL, error);
+        done = committed > 0;
+        records += committed;
+    }
+    done = done && commit_forget_others(ledger, 0, error);
+    ledger_close(ledger);
+    if (done && records != 0) {
+        LOG(LOG_WARN, "segment_recovered", log_int("records", records));
+    }
+    return done;
+}
+
+static bool recover_attached(const struct conf *conf, struct shm_map *map, struct buffer *error) {
+    if (!wait_for_survivors(map, error)) {
+        return false;
+    }
+    sweep_mark_all(map);
+    (void)sweep_dead_seats(map);
+    return commit_everything(conf, map, error);
+}
+
+bool ledger_recover(const struct conf *conf, struct buffer *error) {
+    struct shm_map map;
+    bool done = false;
+    switch (shm_map_attach(&map, conf->state_dir, true, error)) {
+    case SHM_ATTACH_NONE:
+        buffer_clear(error);
+        return true;
+    case SHM_ATTACHED:
+        done = recover_attached(conf, &map, error);
+        shm_map_close(&map);
+        break;
+    case SHM_ATTACH_OTHER_BOOT:
+        buffer_clear(error);
+        LOG(LOG_WARN, "segment_discarded",
+            log_text("why", "the machine was restarted: requests of its last moments may be missing"));
+        done = true;
+        break;
+    case SHM_ATTACH_OTHER_LAYOUT:
+        buffer_clear(error);
+        buffer_format(
+            error,
+            "%s/segment was left by another version of tollgate: start that version once more so that it brings in "
+            "the requests it holds, or remove the file and lose them",
+            conf->state_dir);
+        break;
+    case SHM_ATTACH_FAILED:
+        break;
+    }
+    if (done) {
+        shm_map_remove(conf->state_dir);
+    }
+    return done;
+}

@@ -1,0 +1,114 @@
+#include "store/sweep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/shm_slot.h"
+#include "store/record.h"
+
+enum { STATUS_WORKER_DIED = 500 };
+
+/* Takes one off a gauge, never below nothing. */
+static void return_gauge(_Atomic int64_t *gauge) {
+    int64_t value = atomic_load(gauge);
+    while (value > 0 && !atomic_compare_exchange_weak(gauge, &value, value - 1)) {
+    }
+}
+
+/* A live slot stands for one request in flight of its key, tenant and upstream. */
+static void return_gauges(const struct shm_map *map, const struct shm_slot_sh *slot) {
+    if (slot->key_index < map->header->key_capacity) {
+        return_gauge(&shm_key_account(map, slot->key_index)->in_flight);
+    }
+    if (slot->tenant_index < map->header->tenant_capacity) {
+        return_gauge(&shm_tenant_account(map, slot->tenant_index)->in_flight);
+    }
+    if (slot->upstream_row < SHM_UPSTREAMS) {
+        return_gauge(&shm_upstream(map, slot->upstream_row)->in_flight);
+    }
+}
+
+/* Ends a record from what its worker had counted. Doing it twice changes nothing but the end: the flag tells. */
+static void finish_record(void *context, struct shm_slot_sh *slot) {
+    const struct shm_map *map = context;
+    struct shm_usage_record_sh *usage = &slot->record;
+    if ((usage->flags & SHM_RECORD_ABORTED) == 0) {
+        return_gauges(map, slot);
+    }
+    usage->end_wall_ns = clock_wall_ns();
+    usage->flags |= SHM_RECORD_ABORTED | SHM_RECORD_ESTIMATED;
+    if (usage->status == 0) {
+        usage->status = STATUS_WORKER_DIED;
+    }
+    record_clamp(usage);
+    usage->price_nusd = money_of_tokens(&usage->price, &usage->tokens, usage->markup);
+    usage->cost_nusd = money_of_tokens(&usage->cost, &usage->tokens, MARKUP_ONE);
+    usage->list_nusd = money_of_tokens(&usage->list_price, &usage->tokens, MARKUP_ONE);
+}
+
+uint32_t sweep_dead_seats(const struct shm_map *map) {
+    uint32_t published = 0;
+    for (uint32_t index = 0; index < map->header->seat_count; index++) {
+        struct shm_seat_sh *seat = shm_seat(map, index);
+        if (atomic_load(&seat->state) != SHM_SEAT_DEAD) {
+            continue;
+        }
+        uint32_t records = shm_slots_sweep(map, index, finish_record, (void *)(uintptr_t)map);
+        LOG(records != 0 ? LOG_WARN : LOG_INFO, "seat_swept", log_int("seat", index),
+            log_int("aborted_requests", records));
+        published += records;
+        atomic_store(&seat->streams, 0);
+        atomic_store(&seat->pid, 0);
+        atomic_store(&seat->state, SHM_SEAT_FREE);
+    }
+    return published;
+}
+
+static bool is_zombie(pid_t pid) {
+    char path[64];
+    char text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (len <= 0) {
+        return false;
+    }
+    text[len] = '\0';
+    const char *name_end = strrchr(text, ')'); /* the name before it may hold anything */
+    return name_end != NULL && name_end[1] == ' ' && (name_end[2] == 'Z' || name_end[2] == 'X');
+}
+
+bool sweep_is_gone(pid_t pid) { return pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH) || is_zombie(pid); }
+
+uint32_t sweep_mark_gone(const struct shm_map *map) {
+    uint32_t left = 0;
+    for (uint32_t index = 0; index < map->header->seat_count; index++) {
+        struct shm_seat_sh *seat = shm_seat(map, index);
+        uint32_t state = atomic_load(&seat->state);
+        if (state == SHM_SEAT_FREE) {
+            continue;
+        }
+        left++;
+        if (state != SHM_SEAT_DEAD && sweep_is_gone(atomic_load(&seat->pid))) {
+            atomic_store(&seat->state, SHM_SEAT_DEAD);
+        }
+    }
+    return left;
+}
+
+void sweep_mark_all(const struct shm_map *map) {
+    for (uint32_t index = 0; index < map->header->seat_count; index++) {
+        struct shm_seat_sh *seat = shm_seat(map, index);
+        if (atomic_load(&seat->state) != SHM_SEAT_FREE) {
+            atomic_store(&seat->state, SHM_SEAT_DEAD);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+#include "worker/admit.h"
+
+#include "base/clock.h"
+#include "worker/auth.h"
+#include "worker/endpoints.h"
+#include "worker/limits.h"
+#include "worker/route.h"
+#include "worker/worker_state.h"
+
+static bool query_asks_stream(struct span query) {
+    while (query.len != 0) {
+        const char *and = memchr(query.base, '&', query.len);
+        size_t len = and != NULL ? (size_t)(and - query.base) : query.len;
+        struct span pair = span_of(query.base, len);
+        if (span_is(pair, "stream=true") || span_is(pair, "stream=1")) {
+            return true;
+        }
+        query = span_skip(query, and != NULL ? len + 1 : len);
+    }
+    return false;
+}
+
+static bool is_json_content(struct span type) {
+    const char *semicolon = type.len != 0 ? memchr(type.base, ';', type.len) : NULL;
+    struct span bare = span_trim(span_of(type.base, semicolon != NULL ? (size_t)(semicolon - type.base) : type.len));
+    return type.len == 0 || span_is_nocase(bare, "application/json");
+}
+
+static enum error_kind kind_of_code(const char *code) {
+    return strcmp(code, "invalid_json") == 0      ? ERROR_invalid_json
+           : strcmp(code, "missing_field") == 0   ? ERROR_missing_field
+           : strcmp(code, "model_not_found") == 0 ? ERROR_model_not_found
+                                                  : ERROR_invalid_value;
+}
+
+static struct verdict read_body(struct request *request) {
+    struct worker *worker = request->worker;
+    struct chat_verdict wrong = {.status = 0};
+    if (!is_json_content(request->front->driver->header(request->front, "content-type"))) {
+        return verdict_of(ERROR_unsupported_media_type);
+    }
+    int64_t most_bytes = worker->conf->request_limits.body_bytes;
+    if (request->input.body.len > (size_t)most_bytes) {
+        return verdict_with(ERROR_body_too_large, NULL, "The request body is larger than the %lld bytes allowed here.",
+                            (long long)most_bytes);
+    }
+    if (!chat_request_read(&worker->scratch, request->input.body, &request->chat, &wrong)) {
+        return verdict_with(kind_of_code(wrong.code), wrong.param, "%s", wrong.message);
+    }
+    request->stream = request->chat.stream || query_asks_stream(request->input.query);
+    if (request->stream && request->input.is_http10) {
+        return verdict_with(ERROR_invalid_value, "stream",
+                            "Streams need HTTP/1.1 or HTTP/2; this request came by HTTP/1.0. Ask without \"stream\".");
+    }
+    return verdict_of(ERROR_NONE);
+}
+
+static struct verdict find_model(struct request *request) {
+    const struct conf *conf = request->worker->conf;
+    int asked = conf_model_index(conf, span_text(request->chat.model));
+    if (asked < 0) {
+        return verdict_with(ERROR_model_not_found, "model",
+                            "There is no such model here. GET /v1/models lists those there are.");
+    }
+    (void)span_copy(span_text(conf->models[asked].name), request->model_name, sizeof(request->model_name));
+    request->model_asked = route_resolve_rules(request, conf_model_resolve(conf, asked));
+    if (request->model_asked < 0) {
+        return verdict_with(ERROR_model_not_found, "model", "No rule of this model fits the request.");
+    }
+    if (!auth_allows_model(request, request->model_asked)) {
+        struct verdict verdict = verdict_of(ERROR_model_not_allowed);
+        (void)span_copy(SPAN_LITERAL("model"), verdict.param, sizeof(verdict.param));
+        return verdict;
+    }
+    const struct conf_model *model = &conf->models[request->model_asked];
+    if (model->context_tokens > 0 && request->chat.prompt_tokens > model->context_tokens + model->context_tokens / 4) {
+        return verdict_with(ERROR_context_length_exceeded, "messages",
+                            "The prompt has about %lld tokens; this model's context is %lld. Shorten it.",
+                            (long long)request->chat.prompt_tokens, (long long)model->context_tokens);
+    }
+    return verdict_of(ERROR_NONE);
+}
+
+/* The price that holds now: the price book's, else the file's. */
+static bool price_of_model(const struct request *request, int model, struct price *out) {
+    const struct conf_model *configured = &request->worker->conf->models[model];
+    *out = configured->price;
+    return shm_price_at(request->worker->map, span_text(configured->name), request->start_wall_ns, out) ||
+           configured->has_price;
+}
+
+static bool has_budget(const struct request *request) {
+    bool found = request->tenant.has_credit != 0;
+    for (int i = 0; i < SHM_WINDOWS; i++) {
+        found = found || request->key.limits.budget_nusd[i] >= 0 || request->tenant.limits.budget_nusd[i] >= 0;
+    }
+    return found;
+}
+
+static int64_t first_slice_tokens(const struct request *request) {
+    int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
+    int64_t cap = request->chat.max_tokens;
+    return (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
+}
+
+static void fill_record(struct request *request) {
+    struct shm_slot_sh *slot = request->shared;
+    struct shm_usage_record_sh *record = &slot->record;
+    slot->key_index = request->key_index;
+    slot->tenant_index = request->key.tenant_index;
+    record->start_wall_ns = request->start_wall_ns;
+    record->tenant_id = request->key.tenant_index;
+    record->key_number = request->key_index;
+    record->markup = request->tenant.markup;
+    record->tokens.input_tokens = request->chat.prompt_tokens;
+    record->flags = SHM_RECORD_ESTIMATED | (request->stream ? (uint32_t)SHM_RECORD_STREAM : 0) |
+                    (request->id_from_client ? (uint32_t)SHM_RECORD_CLIENT_ID : 0);
+    record->endpoint = (uint8_t)endpoint_number(request->endpoint);
+    (void)span_copy(span_text(request->id), record->id, sizeof(record->id));
+    (void)span_copy(span_text(request->model_name), record->model_asked, sizeof(record->model_asked));
+    (void)span_copy(span_text(request->chat.end_user), record->end_user, sizeof(record->end_user));
+    (void)span_copy(span_text(request->client), record->client, sizeof(record->client));
+}
+
+void admit_price_route(struct request *request) {
+    struct shm_usage_record_sh *record = &request->shared->record;
+    const struct conf_model *model = &request->worker->conf->models[request->attempt.model];
+    const struct conf_route *route = request->attempt.route;
+    struct price none = {0, 0, 0, 0};
+    record->flags &= ~(uint32_t)SHM_RECORD_MODEL_PRICED;
+    if (price_of_model(request, request->attempt.model, &record->price)) {
+        record->flags |= SHM_RECORD_MODEL_PRICED;
+    } else {
+        record->price = none;
+    }
+    record->cost = route->has_cost ? route->cost : none;
+    record->list_price = model->has_list_price ? model->list_price : record->price;
+    (void)span_copy(span_text(model->name), record->model_served, sizeof(record->model_served));
+    (void)span_copy(span_text(request->attempt.upstream->name), record->upstream, sizeof(record->upstream));
+    request->shared->upstream_row = request->attempt.upstream_row;
+}
+
+static bool server_takes_work(const struct worker *worker) {
+    const struct shm_header_sh *header = worker->map->header;
+    return !worker->refusing && atomic_load_explicit(&header->draining, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&header->ledger_refuses, memory_order_relaxed) == 0;
+}
+
+static struct verdict take_slot(struct request *request) {
+    struct worker *worker = request->worker;
+    request->slot = shm_slot_take(worker->slots);
+    if (request->slot < 0) {
+        limits_return(request);
+        return verdict_of(ERROR_overloaded);
+    }
+    request->shared = shm_slot(worker->map, worker->heritage->seat, (uint32_t)request->slot);
+    fill_record(request);
+    shm_slot_go_live(worker->slots, request->slot);
+    worker_count(worker, SHM_COUNTER_admitted, 1);
+    return verdict_of(ERROR_NONE);
+}
+
+struct verdict admit_request(struct request *request) {
+    struct price price;
+    if (!server_takes_work(request->worker)) {
+        return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
+    }
+    struct verdict verdict = read_body(request);
+    if (verdict.kind == ERROR_NONE) {
+        verdict = find_model(request);
+    }
+    if (verdict.kind == ERROR_NONE && has_budget(request) && !price_of_model(request, request->model_asked, &price)) {
+        verdict = verdict_of(ERROR_model_not_priced);
+    }
+    if (verdict.kind == ERROR_NONE) {
+        verdict = limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));
+    }
+    return verdict.kind == ERROR_NONE ? take_slot(request) : verdict;
+}

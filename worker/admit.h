@@ -1,0 +1,14 @@
+/* worker/admit.h - reads a relayed request, finds its model, takes its limits and its slot.
+ * Used by: the request machine (ADMIT). After success the slot is LIVE: the request will be settled, whoever dies. */
+#ifndef TOLLGATE_WORKER_ADMIT_H
+#define TOLLGATE_WORKER_ADMIT_H
+
+#include "worker/request.h"
+
+/* Verdict ERROR_NONE: admitted, request->slot is set. Otherwise nothing is held. */
+struct verdict admit_request(struct request *request);
+
+/* Fills the record's served model, prices and costs for the route of the current try. */
+void admit_price_route(struct request *request);
+
+#endif

@@ -1,0 +1,31 @@
+/* worker/limits.h - takes and returns what a request needs of the rate and concurrency limits of its key, tenant and
+ * upstream, in that order; a refusal gives back what was taken.
+ * Used by: admit.c, route.c, settle.c. The words themselves are shm_bucket's. */
+#ifndef TOLLGATE_WORKER_LIMITS_H
+#define TOLLGATE_WORKER_LIMITS_H
+
+#include "worker/request.h"
+
+/* Takes requests, tokens and concurrency of key and tenant. A verdict names the limit, whose it is and when it frees. */
+struct verdict limits_take(struct request *request, int64_t tokens);
+
+/* The same for the upstream of the current try; false when it has no room, with the wait in *wait_ns. */
+bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns);
+void limits_return_upstream(struct request *request, bool used);
+
+/* Puts the tokens right: `used_tokens` were really used. */
+void limits_settle(struct request *request, int64_t used_tokens);
+
+/* Gives all back: nothing was used. */
+void limits_return(struct request *request);
+
+/* What rate-limit headers say: the tighter of key and tenant. limit 0: nothing limits. */
+struct limits_view {
+    int64_t limit;
+    int64_t remaining;
+    int64_t reset_ns;
+};
+struct limits_view limits_view_requests(const struct request *request);
+struct limits_view limits_view_tokens(const struct request *request);
+
+#endif

@@ -1,0 +1,375 @@
+#include "worker/relay.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/admit.h"
+#include "worker/endpoints.h"
+#include "worker/limits.h"
+#include "worker/relay_failure.h"
+#include "worker/reply.h"
+#include "worker/route.h"
+#include "worker/settle.h"
+#include "worker/worker_state.h"
+
+enum {
+    EVENT_BYTES_MOST = 8 << 20,
+    ANSWER_BYTES_MOST = 64 << 20,
+    ERROR_BODY_BYTES_MOST = 64 << 10,
+    PENDING_BYTES_HIGH = 64 << 10, /* hold the upstream back above */
+    PENDING_BYTES_LOW = 16 << 10,  /* and let it go on below */
+    ORPHAN_BYTES_MOST = 8 << 20,
+};
+
+/* How long an orphan may take to end by itself. */
+#define ORPHAN_NS (120 * NS_PER_S)
+
+static const char KEEP_ALIVE[] = ": keepalive\n\n";
+
+void relay_begin(struct request *request) {
+    openai_listener_init(&request->listener);
+    sse_init(&request->splitter, EVENT_BYTES_MOST);
+    buffer_init(&request->answer, ANSWER_BYTES_MOST);
+    if (request->stream) {
+        loop_timer_set(request->worker->loop, &request->heartbeat,
+                       clock_mono_ns() + request->worker->conf->streams.heartbeat_ms * NS_PER_MS);
+    }
+}
+
+/* --- towards the client --- */
+
+static void write_client(struct request *request, struct span bytes) {
+    if (request->front == NULL) {
+        return;
+    }
+    reply_start_stream(request);
+    request->front->driver->write(request->front, bytes);
+    request->last_write_mono_ns = clock_mono_ns();
+}
+
+void relay_heartbeat(struct request *request) {
+    int64_t interval_ns = request->worker->conf->streams.heartbeat_ms * NS_PER_MS;
+    int64_t now_mono_ns = clock_mono_ns();
+    if (request->front == NULL || request_is_posted(request)) {
+        return;
+    }
+    if (now_mono_ns - request->last_write_mono_ns >= interval_ns) {
+        write_client(request, SPAN_LITERAL(KEEP_ALIVE));
+        worker_count(request->worker, SHM_COUNTER_heartbeats, 1);
+    }
+    loop_timer_set(request->worker->loop, &request->heartbeat, request->last_write_mono_ns + interval_ns);
+}
+
+/* --- the answer of an upstream --- */
+
+static void fail_or_retry(struct request *request, struct request_failure failure) {
+    request->failure = failure;
+    if (request->front == NULL) {
+        request_post(request, REQUEST_settle);
+    } else if (request->served) {
+        request_fail(request, verdict_of(failure.kind));
+    } else {
+        request_post(request, REQUEST_send);
+    }
+}
+
+static void on_head(void *context, const struct upstream_head *head) {
+    struct request *request = context;
+    request->attempt.head = *head;
+    request->upstream_wait_ns += clock_mono_ns() - request->sent_upstream_mono_ns;
+    if (request_is_posted(request)) {
+        return;
+    }
+    if (head->status / 100 == 2 && !head->encoded && request->stream && head->content == UPSTREAM_EVENT_STREAM) {
+        request_goto(request, REQUEST_stream);
+    }
+    relay_extend_deadline(request);
+}
+
+/* The one place where an event leaves: counted first, then written. */
+static void pass_on(struct request *request, const struct sse_event *event, const struct openai_event *heard) {
+    if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
+        request->first_byte_wall_ns = clock_wall_ns();
+        shm_histogram_add(&request->worker->seat->time_to_first_token,
+                          clock_mono_ns() - request->state_mono_ns[REQUEST_body]);
+    }
+    request->served = request->served || heard->has_choices;
+    settle_count(request);
+    if (heard->is_usage_only && !request->chat.include_usage) {
+        return;
+    }
+    if (heard->has_usage && request->chat.include_usage && event->data_in_raw) {
+        struct buffer *text = &request->worker->scratch_text;
+        buffer_clear(text);
+        if (openai_add_cost(event->raw, heard->usage_raw, settle_price_nusd(request), text)) {
+            write_client(request, buffer_span(text));
+            return;
+        }
+    }
+    write_client(request, event->raw);
+    worker_count(request->worker, SHM_COUNTER_events_relayed, 1);
+}
+
+/* What may still come of the exchange after its end is the connection's own affair. */
+static void complete_stream(struct request *request) {
+    route_succeeded(request);
+    request->served = true;
+    if (request->front != NULL) {
+        reply_start_stream(request);
+        request->front->driver->end(request->front, true);
+    }
+    if (request->attempt.call != NULL) {
+        upstream_let_go(request->attempt.call);
+        request->attempt.call = NULL;
+    }
+    request_post(request, REQUEST_settle);
+}
+
+static void on_event(struct request *request, const struct sse_event *event) {
+    struct openai_event heard;
+    if (!event->has_data) {
+        struct span raw = event->raw;
+        if (event->is_comment_only) {
+            write_client(request, raw);
+        } else if (raw.len != 0 && (raw.base[0] == '{' || raw.base[0] == '[')) {
+            fail_or_retry(request, failure_of_stream_error());
+        }
+        return;
+    }
+    openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard);
+    if (heard.is_error) {
+        route_failed(request, SHM_UPSTREAM_STATUS, false);
+        fail_or_retry(request, failure_of_stream_error());
+        return;
+    }
+    if (heard.is_invalid) {
+        route_failed(request, SHM_UPSTREAM_INVALID, false);
+        fail_or_retry(request, failure_of_garbage());
+        return;
+    }
+    if (heard.is_done) {
+        write_client(request, event->raw);
+        complete_stream(request);
+        return;
+    }
+    pass_on(request, event, &heard);
+}
+
+static void read_stream(struct request *request, struct span bytes) {
+    struct sse_event event;
+    while (!request_is_posted(request)) {
+        enum sse_result result = sse_next(&request->splitter, &bytes, &event);
+        if (result == SSE_NEED_MORE) {
+            return;
+        }
+        if (result == SSE_TOO_LONG) {
+            fail_or_retry(request, failure_of_garbage());
+            return;
+        }
+        on_event(request, &event);
+    }
+}
+
+static void gather_answer(struct request *request, struct span bytes) {
+    bool good = request->attempt.head.status / 100 == 2;
+    if (!good && request->answer.len + bytes.len > ERROR_BODY_BYTES_MOST) {
+        return;
+    }
+    buffer_append_span(&request->answer, bytes);
+    if (request->answer.failed) {
+        fail_or_retry(request, failure_of_garbage());
+    }
+}
+
+static bool on_bytes(void *context, struct span bytes) {
+    struct request *request = context;
+    if (request_is_posted(request)) {
+        return true;
+    }
+    if (request->front != NULL && request->front->driver->pending_bytes(request->front) > PENDING_BYTES_HIGH) {
+        request->paused = true;
+        loop_timer_clear(request->worker->loop, &request->deadline);
+        return false;
+    }
+    relay_extend_deadline(request);
+    switch (request->state) {
+    case REQUEST_head:
+        gather_answer(request, bytes);
+        break;
+    case REQUEST_orphan:
+        request->orphan_bytes += (int64_t)bytes.len;
+        if (request->orphan_bytes > ORPHAN_BYTES_MOST) {
+            request_post(request, REQUEST_settle);
+            break;
+        }
+        read_stream(request, bytes);
+        break;
+    default:
+        read_stream(request, bytes);
+        break;
+    }
+    return true;
+}
+
+/* --- the end --- */
+
+/* I8: a stream looks complete only if its upstream completed it: by the marker, or by a finish reason and a clean end. */
+static void end_stream(struct request *request, enum upstream_result result) {
+    struct sse_event event;
+    if (sse_finish(&request->splitter, &event)) {
+        on_event(request, &event);
+    }
+    if (request_is_posted(request)) {
+        return;
+    }
+    if (result == UPSTREAM_ENDED && request->listener.has_finish) {
+        complete_stream(request);
+        return;
+    }
+    route_failed(request, SHM_UPSTREAM_RESET, true);
+    fail_or_retry(request, failure_of_early_end());
+}
+
+static void answer_client(struct request *request) {
+    route_succeeded(request);
+    request->served = true;
+    request->first_byte_wall_ns = clock_wall_ns();
+    settle_count(request);
+    if (request->front != NULL) {
+        reply_json(request, request->attempt.head.status, buffer_span(&request->answer));
+    }
+    request_post(request, REQUEST_settle);
+}
+
+/* A whole answer has come, of any status and kind. */
+static void end_answer(struct request *request) {
+    const struct upstream_head *head = &request->attempt.head;
+    struct openai_event heard;
+    if (head->status / 100 != 2) {
+        struct request_failure failure = failure_of_status(request, &request->worker->scratch);
+        fail_or_retry(request, failure);
+        return;
+    }
+    if (head->encoded) {
+        route_failed(request, SHM_UPSTREAM_INVALID, false);
+        fail_or_retry(request, failure_of_garbage());
+        return;
+    }
+    openai_hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer), &heard);
+    if (heard.is_invalid || heard.is_error || request->stream) {
+        route_failed(request, heard.is_error ? SHM_UPSTREAM_STATUS : SHM_UPSTREAM_INVALID, false);
+        fail_or_retry(request, heard.is_error ? failure_of_stream_error() : failure_of_garbage());
+        return;
+    }
+    answer_client(request);
+}
+
+static void on_end(void *context, enum upstream_result result) {
+    struct request *request = context;
+    request->attempt.call = NULL;
+    if (request_is_posted(request)) {
+        return;
+    }
+    if (request->state == REQUEST_stream || (request->state == REQUEST_orphan && request->stream)) {
+        end_stream(request, result);
+    } else if (result == UPSTREAM_ENDED) {
+        end_answer(request);
+    } else {
+        route_failed(request, failure_error_of_result(result), true);
+        fail_or_retry(request, failure_of_result(request, result));
+    }
+}
+
+static const struct upstream_receiver receiver = {.on_head = on_head, .on_bytes = on_bytes, .on_end = on_end};
+
+/* --- starting, holding, stopping --- */
+
+static bool write_upstream_body(struct request *request) {
+    const struct conf_model *model = &request->worker->conf->models[request->attempt.model];
+    const struct chat_rewrite rewrite = {
+        .model = request->attempt.route->model,
+        .stream = request->stream,
+        .max_tokens = request->chat.max_tokens > 0 ? model->max_output_tokens : 0,
+    };
+    buffer_clear(&request->upstream_body);
+    return chat_request_rewrite(&request->chat, &rewrite, &request->upstream_body);
+}
+
+static void forget_earlier_try(struct request *request) {
+    openai_listener_init(&request->listener);
+    sse_fini(&request->splitter);
+    sse_init(&request->splitter, EVENT_BYTES_MOST);
+    buffer_clear(&request->answer);
+    request->paused = false;
+}
+
+struct verdict relay_send(struct request *request) {
+    struct worker *worker = request->worker;
+    forget_earlier_try(request);
+    if (!write_upstream_body(request)) {
+        limits_return_upstream(request, false);
+        return verdict_of(ERROR_body_too_large);
+    }
+    admit_price_route(request);
+    const struct upstream_spec spec = {.upstream = request->attempt.upstream,
+                                       .path = endpoint_upstream_path(request->endpoint),
+                                       .body = buffer_span(&request->upstream_body),
+                                       .stream = request->stream,
+                                       .request_id = request->id};
+    request->attempts++;
+    request->shared->record.attempts = (uint8_t)(request->attempts < UINT8_MAX ? request->attempts : UINT8_MAX);
+    request->sent_upstream_mono_ns = clock_mono_ns();
+    worker_count(worker, request->attempts > 1 ? SHM_COUNTER_upstream_retries : SHM_COUNTER_upstream_requests, 1);
+    (void)atomic_fetch_add_explicit(&shm_upstream(worker->map, request->attempt.upstream_row)->requests, 1,
+                                    memory_order_relaxed);
+    request->attempt.call = upstream_start(worker->upstreams, &spec, &receiver, request);
+    return verdict_of(request->attempt.call != NULL ? ERROR_NONE : ERROR_overloaded);
+}
+
+void relay_extend_deadline(struct request *request) {
+    if (request->state != REQUEST_orphan) {
+        loop_timer_set(request->worker->loop, &request->deadline,
+                       clock_mono_ns() + request->attempt.upstream->idle_timeout_ms * NS_PER_MS);
+    }
+}
+
+void relay_on_timeout(struct request *request) {
+    route_failed(request, SHM_UPSTREAM_TIMEOUT, true);
+    fail_or_retry(request, failure_of_timeout());
+}
+
+void relay_resume(struct request *request) {
+    if (request->paused && request->attempt.call != NULL && request->front != NULL &&
+        request->front->driver->pending_bytes(request->front) < PENDING_BYTES_LOW) {
+        request->paused = false;
+        relay_extend_deadline(request);
+        upstream_resume(request->attempt.call);
+    }
+}
+
+bool relay_may_orphan(const struct request *request) {
+    return request->worker->conf->streams.on_disconnect == CONF_DISCONNECT_DRAIN && request->attempt.call != NULL &&
+           (request->state == REQUEST_stream || request->state == REQUEST_head) &&
+           request->attempt.head.status / 100 == 2;
+}
+
+void relay_orphan_begin(struct request *request) {
+    loop_timer_set(request->worker->loop, &request->deadline, clock_mono_ns() + ORPHAN_NS);
+    if (request->attempt.call == NULL) {
+        request_post(request, REQUEST_settle);
+    } else if (request->paused) {
+        request->paused = false;
+        upstream_resume(request->attempt.call);
+    }
+}
+
+void relay_stop(struct request *request) {
+    if (request->attempt.call != NULL) {
+        upstream_cancel(request->attempt.call);
+        request->attempt.call = NULL;
+    }
+}
+
+void relay_free(struct request *request) {
+    sse_fini(&request->splitter);
+    buffer_fini(&request->answer);
+}

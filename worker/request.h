@@ -1,0 +1,153 @@
+/* worker/request.h - one request, from its body to its settlement: an explicit state machine (request_steps.def).
+ * Used by: the worker. Fronts make requests and tell them that the client has gone; the upstream side reports what an
+ * upstream sent. Nothing here knows h2o or libcurl.
+ * Rules: request_goto is the only writer of `state`. Callbacks translate to request_post and return; the machine goes on
+ * at the end of the turn, outside every library's callbacks. Each admitted request is settled exactly once. A request dies
+ * only at the end of a turn.
+ * Ownership: the worker owns requests; a request owns its arena, buffers and slot. */
+#ifndef TOLLGATE_WORKER_REQUEST_H
+#define TOLLGATE_WORKER_REQUEST_H
+
+#include "base/arena.h"
+#include "shm/shm_keys.h"
+#include "worker/chat_request.h"
+#include "worker/dialect_openai.h"
+#include "worker/front.h"
+#include "worker/loop.h"
+#include "worker/sse.h"
+#include "worker/upstream.h"
+#include "worker/verdict.h"
+
+struct worker;
+struct endpoint;
+
+enum request_state {
+#define STEP(name, edges) REQUEST_##name,
+#include "worker/request_steps.def"
+#undef STEP
+    REQUEST_STATES
+};
+
+enum { REQUEST_CLIENT_BYTES = 48, REQUEST_ARENA_BYTES = 1 << 20, REQUEST_ROUTES_MOST = 64 };
+
+/* What a front knows about a request when it has arrived. Spans live as long as the client's link. */
+struct request_input {
+    struct span method;
+    struct span path;  /* normalised, without the query */
+    struct span query; /* without '?' */
+    struct span body;
+    const char *client;      /* address, without port */
+    bool is_http10;
+};
+
+/* What admission took from the limits; given back or put right at settlement (limits.h). */
+struct request_permits {
+    bool key_request, tenant_request, upstream_request;
+    bool key_in_flight, tenant_in_flight, upstream_in_flight;
+    int64_t key_tokens, tenant_tokens, upstream_tokens;
+};
+
+/* One try at one route. */
+struct request_try {
+    int model;                  /* index into conf.models: the model that serves */
+    const struct conf_route *route;
+    const struct conf_upstream *upstream;
+    uint32_t upstream_row;
+    struct upstream_call *call; /* NULL when none runs */
+    struct upstream_head head;
+};
+
+/* Why a try failed and what may be done about it. */
+struct request_failure {
+    enum error_kind kind;
+    int64_t retry_after_ms;
+    bool same_route; /* the same route may be tried again */
+    bool final;      /* nothing else may be tried */
+};
+
+struct request {
+    uint32_t magic;
+    enum request_state state;
+    enum request_state posted; /* where the posted event leads; REQUEST_STATES: nothing is posted */
+    struct worker *worker;
+    struct request *next; /* the worker's list of live requests */
+    struct request *previous;
+    struct front *front; /* NULL once the client has gone or has its answer */
+    struct loop_task task;
+    struct loop_timer deadline;  /* of the state it waits in */
+    struct loop_timer heartbeat; /* streams: time to say that we live */
+    int64_t state_mono_ns[REQUEST_STATES];
+    int64_t start_wall_ns;
+    struct arena arena;
+
+    const struct endpoint *endpoint;
+    struct request_input input;
+    char client[REQUEST_CLIENT_BYTES];
+    char id[SHM_REQUEST_ID_BYTES];
+    char log_path[64]; /* for the access line; the input is gone by then */
+    bool id_from_client;
+
+    bool has_key;
+    uint32_t key_index;
+    struct shm_key_sh key;
+    struct shm_tenant_sh tenant;
+
+    struct chat_request chat;
+    bool stream;
+    int model_asked; /* index into conf.models, aliases and rules followed */
+    char model_name[SHM_MODEL_NAME_BYTES]; /* as the client wrote it */
+
+    int slot; /* -1: none */
+    struct shm_slot_sh *shared;
+    struct request_permits permits;
+
+    struct request_try attempt;
+    int attempts;
+    uint64_t tried_routes;
+    int fallbacks_used;
+    struct request_failure failure; /* of the latest try */
+    struct buffer upstream_body;
+
+    struct sse_splitter splitter;
+    struct openai_listener listener;
+    struct buffer answer; /* what is not streamed, and error bodies */
+    bool head_sent;
+    bool served; /* the client was given output of the upstream */
+    bool backed_off; /* the wait before trying a route again is over */
+    bool paused;
+    bool upstream_done; /* the call has ended */
+    enum upstream_result upstream_result;
+    bool client_left;
+    bool left_upstream_working; /* when it left, an upstream was at work on its request */
+    bool error_event_sent;
+    int64_t orphan_bytes;
+    int64_t first_byte_wall_ns;  /* of the answer's content to the client; 0: none yet */
+    int64_t sent_upstream_mono_ns;
+    int64_t last_write_mono_ns;
+    int64_t upstream_wait_ns; /* spent waiting for upstreams, all tries */
+    struct verdict verdict;
+    int final_status;
+};
+
+/* Makes a request for a front and links both. Runs at the end of this turn. NULL: no memory. */
+MUST_CHECK struct request *request_new(struct worker *worker, struct front *front, const struct request_input *input);
+
+/* Front: the client has gone; both links are cut. The input's spans are void from now on. */
+void request_client_gone(struct request *request);
+
+/* Front: what was written has left; an upstream held back may go on. */
+void request_drained(struct request *request);
+
+/* The only writer of `state`; asserts the edge and stamps the time. */
+void request_goto(struct request *request, enum request_state state);
+
+/* Says where the machine goes at the end of this turn. The first post of a turn wins. */
+void request_post(struct request *request, enum request_state state);
+bool request_is_posted(const struct request *request);
+
+/* The single error door: keeps the verdict and posts FAIL. */
+void request_fail(struct request *request, struct verdict verdict);
+
+const char *request_state_name(enum request_state state);
+
+#endif

@@ -1,0 +1,195 @@
+#include "worker/route.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "shm/shm_breaker.h"
+#include "worker/limits.h"
+#include "worker/worker_state.h"
+
+/* Routes already tried are remembered in one word: bit = running number over the model and its fallbacks. */
+enum { TRIED_BITS = 64 };
+
+int route_resolve_rules(const struct request *request, int model) {
+    const struct conf *conf = request->worker->conf;
+    for (int depth = 0; depth < conf->model_count && conf->models[model].rule_count > 0; depth++) {
+        const struct conf_model *rules = &conf->models[model];
+        int next = -1;
+        for (int i = 0; i < rules->rule_count && next < 0; i++) {
+            const struct conf_rule *rule = &rules->rules[i];
+            bool fits = (rule->prompt_tokens_below == 0 || request->chat.prompt_tokens < rule->prompt_tokens_below) &&
+                        (rule->tools == CONF_ANY || (rule->tools == CONF_YES) == request->chat.has_tools) &&
+                        (rule->stream == CONF_ANY || (rule->stream == CONF_YES) == request->stream);
+            next = fits ? rule->model : -1;
+        }
+        if (next < 0) {
+            return -1;
+        }
+        model = conf_model_resolve(conf, next);
+    }
+    return model;
+}
+
+/* The number of a model in the order of trying: 0 the one asked for, then its fallbacks. */
+static int model_at(const struct request *request, int place) {
+    const struct conf *conf = request->worker->conf;
+    const struct conf_model *asked = &conf->models[request->model_asked];
+    return place == 0 ? request->model_asked : conf_model_resolve(conf, asked->fallback[place - 1]);
+}
+
+static int model_places(const struct request *request) {
+    return 1 + request->worker->conf->models[request->model_asked].fallback_count;
+}
+
+static int first_bit(const struct request *request, int place) {
+    int bit = 0;
+    for (int i = 0; i < place; i++) {
+        bit += request->worker->conf->models[model_at(request, i)].route_count;
+    }
+    return bit;
+}
+
+static struct shm_upstream_sh *row_of(const struct request *request, int upstream, uint32_t *row) {
+    *row = request->worker->heritage->upstream_rows[upstream];
+    return shm_upstream(request->worker->map, *row);
+}
+
+static bool is_open(const struct request *request, const struct conf_route *route) {
+    uint32_t row = 0;
+    const struct shm_upstream_sh *upstream = row_of(request, route->upstream, &row);
+    int64_t until = atomic_load_explicit(&upstream->breaker_open_until_mono_ns, memory_order_acquire);
+    return until != 0 && clock_mono_ns() < until;
+}
+
+/* Picks by weight among the usable routes of the first group that has one. `skip` holds the routes not to take. -1: none. */
+static int pick_route(const struct request *request, const struct conf_model *model, int bit, uint64_t skip) {
+    int group = -1;
+    int64_t weights = 0;
+    for (int i = 0; i < model->route_count; i++) {
+        const struct conf_route *route = &model->routes[i];
+        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && !is_open(request, route);
+        if (usable && (group < 0 || route->priority == group)) {
+            group = route->priority;
+            weights += route->weight;
+        }
+    }
+    if (weights == 0) {
+        return -1;
+    }
+    uint32_t random = 0;
+    random_bytes(&random, sizeof(random));
+    int64_t at = (int64_t)(random % (uint64_t)weights);
+    for (int i = 0; i < model->route_count; i++) {
+        const struct conf_route *route = &model->routes[i];
+        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && !is_open(request, route);
+        if (usable && route->priority == group && (at -= route->weight) < 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Is this route's upstream ready: breaker, limits? Sets the attempt. */
+static bool claim(struct request *request, int place, int route_index) {
+    struct worker *worker = request->worker;
+    struct request_try *attempt = &request->attempt;
+    int64_t wait_ns = 0;
+    *attempt = (struct request_try){.model = model_at(request, place)};
+    attempt->route = &worker->conf->models[attempt->model].routes[route_index];
+    attempt->upstream = &worker->conf->upstreams[attempt->route->upstream];
+    struct shm_upstream_sh *row = row_of(request, attempt->route->upstream, &attempt->upstream_row);
+    int64_t tokens = money_add(request->chat.prompt_tokens, worker->conf->streams.reserve_slice_tokens);
+    if (!shm_breaker_allows(row, worker->conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {
+        return false;
+    }
+    if (limits_take_upstream(request, tokens, &wait_ns)) {
+        return true;
+    }
+    request->failure = (struct request_failure){
+        .kind = ERROR_rate_limit_exceeded, .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS, .same_route = true};
+    return false;
+}
+
+/* Tries the places in order, skipping the routes in `skip`. With one try left it goes to a fallback rather than to another
+ * route of the same model, so that a fallback is reached however many routes there are. */
+static bool choose_among(struct request *request, uint64_t skip) {
+    int places = model_places(request);
+    bool last_try = request->attempts > 0 && request->attempts + 1 == request->worker->conf->retry.attempts;
+    for (int place = last_try && places > 1 && request->fallbacks_used == 0 ? 1 : 0; place < places; place++) {
+        const struct conf_model *model = &request->worker->conf->models[model_at(request, place)];
+        int bit = first_bit(request, place);
+        for (int route = pick_route(request, model, bit, skip); route >= 0; route = pick_route(request, model, bit, skip)) {
+            skip |= UINT64_C(1) << (bit + route);
+            if (claim(request, place, route)) {
+                request->tried_routes |= UINT64_C(1) << (bit + route);
+                request->fallbacks_used += place > 0 ? 1 : 0;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+enum route_choice route_choose(struct request *request) {
+    if (request->attempts >= request->worker->conf->retry.attempts || request->failure.final) {
+        return ROUTE_NONE;
+    }
+    if (choose_among(request, request->tried_routes)) {
+        return ROUTE_CHOSEN;
+    }
+    if (!request->failure.same_route || request->failure.retry_after_ms > request->worker->conf->retry.max_ms) {
+        return ROUTE_NONE;
+    }
+    if (!request->backed_off) {
+        request->backed_off = true;
+        return ROUTE_LATER;
+    }
+    request->backed_off = false;
+    return choose_among(request, 0) ? ROUTE_CHOSEN : ROUTE_NONE;
+}
+
+struct verdict route_verdict(const struct request *request) {
+    const struct request_failure *failure = &request->failure;
+    if (failure->kind == ERROR_NONE) {
+        return verdict_of(ERROR_no_upstream_available);
+    }
+    struct verdict verdict = verdict_of(failure->kind);
+    if (failure->kind == ERROR_rate_limit_exceeded) {
+        verdict = verdict_with(failure->kind, NULL, "The requests limit of the upstream of this model is reached. Try again later.");
+        verdict.retry_after_ms = failure->retry_after_ms > 0 ? failure->retry_after_ms : 1000;
+    } else if (failure->kind == ERROR_overloaded) {
+        verdict = verdict_with(failure->kind, NULL, "The provider is overloaded. Try again in a moment.");
+        verdict.retry_after_ms = failure->retry_after_ms;
+    }
+    return verdict;
+}
+
+/* Doubles from conf.retry.base to conf.retry.max, with up to a quarter taken off so that clients do not move in step. */
+int64_t route_backoff_ns(const struct request *request) {
+    const struct conf *conf = request->worker->conf;
+    int64_t delay_ms = conf->retry.base_ms;
+    for (int i = 1; i < request->attempts && delay_ms < conf->retry.max_ms; i++) {
+        delay_ms *= 2;
+    }
+    delay_ms = delay_ms < conf->retry.max_ms ? delay_ms : conf->retry.max_ms;
+    uint32_t random = 0;
+    random_bytes(&random, sizeof(random));
+    int64_t delay_ns = delay_ms * NS_PER_MS - (int64_t)(random % 256) * delay_ms * NS_PER_MS / 1024;
+    int64_t asked_ns = request->failure.retry_after_ms * NS_PER_MS;
+    return delay_ns > asked_ns ? delay_ns : asked_ns;
+}
+
+void route_succeeded(struct request *request) {
+    struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+    shm_breaker_succeeded(row);
+}
+
+void route_failed(struct request *request, enum shm_upstream_error error, bool counts_for_breaker) {
+    const struct conf *conf = request->worker->conf;
+    struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+    (void)atomic_fetch_add_explicit(&row->errors[error], 1, memory_order_relaxed);
+    if (counts_for_breaker && shm_breaker_failed(row, conf->breaker.failures, conf->breaker.window_ms * NS_PER_MS,
+                                                 conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {
+        LOG(LOG_WARN, "breaker_opened", log_text("upstream", request->attempt.upstream->name));
+    }
+}
