@@ -115,7 +115,7 @@ static void write_histogram(const struct shm_map *map, const struct histogram_pl
 
 static void write_histograms(const struct shm_map *map, struct buffer *out) {
     static const struct histogram_place places[] = {
-        {"tollgate_time_to_first_token_seconds", "From a request's arrival to the first byte of its answer.",
+        {"tollgate_time_to_first_token_seconds", "Streams: from the request's arrival to its first token.",
          offsetof(struct shm_seat_sh, time_to_first_token)},
         {"tollgate_relay_overhead_seconds", "What the relay itself adds to a request.",
          offsetof(struct shm_seat_sh, relay_overhead)},

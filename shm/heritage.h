@@ -1,7 +1,7 @@
 /* shm/heritage.h - all that a forked child receives from the master, in one struct.
  * Used by: the master fills one before each fork; worker_main, ledger_main and admin_main take it and own it then.
- * Descriptors not named here are closed in the child, except the state lock: it stays held while any process of the server
- * lives. */
+ * Descriptors not named here are closed in the child, except the state lock: it stays held while any process of the
+ * server lives. */
 #ifndef TOLLGATE_SHM_HERITAGE_H
 #define TOLLGATE_SHM_HERITAGE_H
 
@@ -23,13 +23,14 @@ struct heritage {
     uint32_t generation;
     uint32_t seat;         /* workers: their row in the segment */
     uint32_t worker_index; /* workers: 0 .. workers - 1 */
-    struct heritage_listener listeners[HERITAGE_LISTENERS_MOST]; /* workers: one per conf.listens and share; admin: one */
+    struct heritage_listener
+        listeners[HERITAGE_LISTENERS_MOST]; /* workers: one per conf.listens and share; admin: one */
     int listener_count;
     int master_alive_fd; /* read end of a pipe whose write end only the master holds: end of file means it is gone */
     int ready_fd;        /* write one byte when ready to serve */
     int ledger_wake_fd;  /* eventfd: a settled record waits. Workers write, the ledger reads */
     int state_fd;        /* the state directory */
-    uint32_t upstream_rows[SHM_UPSTREAMS]; /* conf.upstreams[i] -> row in the segment */
+    uint32_t upstream_rows[SHM_UPSTREAMS];               /* conf.upstreams[i] -> row in the segment */
     unsigned char ticket_key[HERITAGE_TICKET_KEY_BYTES]; /* TLS session tickets, the same in every worker */
 };
 

@@ -39,7 +39,8 @@ bool shm_breaker_failed(struct shm_upstream_sh *upstream, int failures, int64_t 
         bool same_window = word != 0 && now_ms - (word >> COUNT_BITS) < (uint64_t)(window_ns / NS_PER_MS);
         uint64_t count = same_window ? word & COUNT_MOST : 0;
         next = (same_window ? word >> COUNT_BITS : now_ms) << COUNT_BITS | (count < COUNT_MOST ? count + 1 : count);
-    } while (!atomic_compare_exchange_weak_explicit(&upstream->breaker, &word, next, memory_order_acq_rel, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&upstream->breaker, &word, next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
     if ((next & COUNT_MOST) < (uint64_t)failures) {
         return false;
     }

@@ -1,7 +1,7 @@
 /* shm/shm_breaker.h - one circuit breaker an upstream, shared by all workers.
- * Used by: workers. One word counts the failures of the current window (its start in the high bits), another holds until
- * when the upstream is left alone. After that one probe is let through; its success closes the breaker, its failure opens
- * it again. Crash: a probe whose worker died is followed by the next after another cooldown. */
+ * Used by: workers. One word counts the failures of the current window (its start in the high bits), another holds
+ * until when the upstream is left alone. After that one probe is let through; its success closes the breaker, its
+ * failure opens it again. Crash: a probe whose worker died is followed by the next after another cooldown. */
 #ifndef TOLLGATE_SHM_SHM_BREAKER_H
 #define TOLLGATE_SHM_SHM_BREAKER_H
 

@@ -39,7 +39,8 @@ bool shm_bucket_take(_Atomic uint64_t *bucket, int64_t per_minute, int64_t permi
         if (!fits) {
             return false;
         }
-        if (atomic_compare_exchange_weak_explicit(bucket, &word, later(at, need_ns), memory_order_acq_rel, memory_order_relaxed)) {
+        if (atomic_compare_exchange_weak_explicit(bucket, &word, later(at, need_ns), memory_order_acq_rel,
+                                                  memory_order_relaxed)) {
             return true;
         }
     }
@@ -51,8 +52,8 @@ void shm_bucket_charge(_Atomic uint64_t *bucket, int64_t per_minute, int64_t per
     }
     int64_t need_ns = refill_ns(per_minute, permits);
     uint64_t word = atomic_load_explicit(bucket, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(bucket, &word, later(full_at(word, now_mono_ns), need_ns), memory_order_acq_rel,
-                                                  memory_order_relaxed)) {
+    while (!atomic_compare_exchange_weak_explicit(bucket, &word, later(full_at(word, now_mono_ns), need_ns),
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
     }
 }
 

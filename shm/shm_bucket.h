@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Takes `permits` when the bucket holds that many; with the bucket untouched otherwise. per_minute 0 is no limit. A request
- * for more than the capacity is granted when the bucket is full, and leaves it below zero. */
+/* Takes `permits` when the bucket holds that many; with the bucket untouched otherwise. per_minute 0 is no limit. A
+ * request for more than the capacity is granted when the bucket is full, and leaves it below zero. */
 bool shm_bucket_take(_Atomic uint64_t *bucket, int64_t per_minute, int64_t permits, int64_t now_mono_ns);
 
 /* Takes what streamed beyond the estimate; may leave the bucket below zero, which later requests wait out. */

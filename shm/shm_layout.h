@@ -20,6 +20,7 @@ enum {
     SHM_RING_ENTRIES = 16384, /* a power of two */
     SHM_UPSTREAMS = 256,
     SHM_PRICE_ROWS = 8192, /* a power of two */
+    SHM_IDS = 1 << 18,     /* a power of two */
     SHM_PRICES_PER_MODEL = 4,
     SHM_ALLOW_BYTES = 2032,
     SHM_NAME_BYTES = 64,
@@ -94,7 +95,7 @@ struct shm_slot_sh {
     _Atomic uint32_t state;
     uint32_t key_index;
     uint32_t tenant_index;
-    uint32_t upstream_row; /* SHM_NO_ROW: none */
+    uint32_t upstream_row;  /* SHM_NO_ROW: none */
     uint64_t ring_position; /* valid while SETTLING: where the record was or would have been published */
     int64_t held_nusd;
     int64_t reserved_[2];
@@ -132,7 +133,8 @@ struct shm_seat_sh {
     _Atomic uint64_t acknowledged_epoch;
     _Atomic uint64_t streams; /* open streams, gauge */
     uint64_t padding_[1];
-    _Alignas(SHM_CACHE_LINE) _Atomic uint64_t ring_head; /* next position to publish; never reset. Writer: the seat's owner */
+    _Alignas(SHM_CACHE_LINE) _Atomic uint64_t
+        ring_head; /* next position to publish; never reset. Writer: the seat's owner */
     _Alignas(SHM_CACHE_LINE) _Atomic uint64_t ring_tail; /* first position not committed; never reset. Writer: ledger */
     _Alignas(SHM_CACHE_LINE) _Atomic uint64_t counters[SHM_COUNTERS];
     struct shm_histogram_sh time_to_first_token;
@@ -182,8 +184,8 @@ static_assert(sizeof(struct shm_key_sh) == 256, "layout");
 /* A tenant's settings, its tier resolved. Writer: ledger (even/odd version). Index = tenant id. */
 struct shm_tenant_sh {
     _Atomic uint32_t version;
-    uint32_t state; /* enum shm_key_state, without REVOKED */
-    uint32_t allow_row; /* its tier's models, or SHM_NO_ROW */
+    uint32_t state;      /* enum shm_key_state, without REVOKED */
+    uint32_t allow_row;  /* its tier's models, or SHM_NO_ROW */
     uint32_t has_credit; /* 1: prepaid */
     struct shm_limits_sh limits;
     int64_t max_wait_ms;
@@ -205,7 +207,8 @@ struct shm_allow_sh {
 };
 static_assert(sizeof(struct shm_allow_sh) == 2048, "layout");
 
-/* {spent, held} of one window, changed together by a 16-byte compare-and-swap (shm_balance.h). Writers: workers; ledger. */
+/* {spent, held} of one window, changed together by a 16-byte compare-and-swap (shm_balance.h). Writers: workers;
+ * ledger. */
 struct shm_balance_sh {
     _Alignas(16) int64_t spent_nusd;
     int64_t held_nusd;
@@ -219,7 +222,7 @@ struct shm_account_sh {
     int64_t reserved0_;
     struct shm_balance_sh balances[SHM_WINDOWS];
     _Atomic int64_t window_start_wall_ns[SHM_WINDOWS]; /* which day and month the balances are of */
-    _Atomic int64_t credit_nusd; /* prepaid in all; spent is balances[SHM_WINDOW_TOTAL]. Writer: ledger */
+    _Atomic int64_t credit_nusd;             /* prepaid in all; spent is balances[SHM_WINDOW_TOTAL]. Writer: ledger */
     _Atomic int64_t spend_nusd[SHM_WINDOWS]; /* as the ledger has committed it. Writer: ledger */
     int64_t reserved_[7];
 };
@@ -282,20 +285,20 @@ struct shm_header_sh {
     uint32_t allow_capacity;
     uint32_t reserved1_;
     uint64_t seats_offset, slots_offset, rings_offset, secrets_offset, keys_offset, tenants_offset, key_accounts_offset,
-        tenant_accounts_offset, allows_offset, prices_offset, upstreams_offset;
+        tenant_accounts_offset, allows_offset, prices_offset, upstreams_offset, ids_offset;
     _Atomic int32_t master_pid;
-    _Atomic int32_t ledger_pid;         /* writer: master */
-    _Atomic int32_t admin_pid;          /* writer: master */
-    _Atomic uint32_t ledger_ready;      /* generation whose tables are published. Writer: ledger */
-    _Atomic uint32_t generation;        /* newest generation whose workers all accept. Writer: master */
-    _Atomic uint32_t draining;          /* 1: the server is ending. Writer: master */
-    _Atomic uint32_t reload_attempts;   /* reloads finished, well or not. Writer: master */
-    _Atomic uint32_t reload_failed;     /* 1: the last one failed; reload_report says why. Writer: master */
-    _Atomic uint32_t worker_restarts;   /* writer: master */
-    _Atomic uint32_t ledger_refuses;    /* 1: the ledger cannot commit; admit nothing. Writer: ledger */
-    _Atomic uint64_t epoch;             /* odd: admissions pause (design.md section 3). Writer: ledger */
+    _Atomic int32_t ledger_pid;               /* writer: master */
+    _Atomic int32_t admin_pid;                /* writer: master */
+    _Atomic uint32_t ledger_ready;            /* generation whose tables are published. Writer: ledger */
+    _Atomic uint32_t generation;              /* newest generation whose workers all accept. Writer: master */
+    _Atomic uint32_t draining;                /* 1: the server is ending. Writer: master */
+    _Atomic uint32_t reload_attempts;         /* reloads finished, well or not. Writer: master */
+    _Atomic uint32_t reload_failed;           /* 1: the last one failed; reload_report says why. Writer: master */
+    _Atomic uint32_t worker_restarts;         /* writer: master */
+    _Atomic uint32_t ledger_refuses;          /* 1: the ledger cannot commit; admit nothing. Writer: ledger */
+    _Atomic uint64_t epoch;                   /* odd: admissions pause (design.md section 3). Writer: ledger */
     _Atomic int64_t ledger_heartbeat_mono_ns; /* writer: ledger */
-    _Atomic uint64_t records_committed; /* since the segment was made. Writer: ledger */
+    _Atomic uint64_t records_committed;       /* since the segment was made. Writer: ledger */
     char reload_report[SHM_REPORT_BYTES];
 };
 

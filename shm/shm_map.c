@@ -46,6 +46,7 @@ static uint64_t layout_fingerprint(const struct shm_header_sh *header) {
         SHM_RING_ENTRIES,
         SHM_UPSTREAMS,
         SHM_PRICE_ROWS,
+        SHM_IDS,
         header->seat_count,
         header->key_capacity,
         header->secret_capacity,
@@ -67,6 +68,7 @@ static void lay_out(struct shm_header_sh *header) {
     header->keys_offset = place(&end, sizeof(struct shm_key_sh) * (uint64_t)header->key_capacity);
     header->key_accounts_offset = place(&end, sizeof(struct shm_account_sh) * (uint64_t)header->key_capacity);
     header->allows_offset = place(&end, sizeof(struct shm_allow_sh) * (uint64_t)header->allow_capacity);
+    header->ids_offset = place(&end, sizeof(uint64_t) * (uint64_t)SHM_IDS);
     header->slots_offset = place(&end, seat_slots_bytes() * header->seat_count);
     header->rings_offset = place(&end, seat_ring_bytes() * header->seat_count);
     header->bytes = (end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
@@ -115,7 +117,8 @@ static bool reserve_disk(int fd, uint64_t offset, uint64_t bytes) {
     return failed == 0;
 }
 
-bool shm_map_create(struct shm_map *map, const char *state_dir, const struct shm_capacity *capacity, struct buffer *error) {
+bool shm_map_create(struct shm_map *map, const char *state_dir, const struct shm_capacity *capacity,
+                    struct buffer *error) {
     char path[SEGMENT_PATH_BYTES];
     char making[SEGMENT_PATH_BYTES];
     if (!segment_path(state_dir, "", path) || !segment_path(state_dir, ".new", making)) {
@@ -138,8 +141,8 @@ bool shm_map_create(struct shm_map *map, const char *state_dir, const struct shm
     bool made = fd >= 0 && ftruncate(fd, (off_t)header.bytes) == 0 && reserve_disk(fd, 0, header.slots_offset) &&
                 map_file(map, fd, header.bytes, true);
     if (!made) {
-        buffer_format(error, "%s: cannot make the shared segment (%s): it needs %llu MiB free in the state directory", making,
-                      strerror(errno), (unsigned long long)(header.slots_offset >> 20) + 64);
+        buffer_format(error, "%s: cannot make the shared segment (%s): it needs %llu MiB free in the state directory",
+                      making, strerror(errno), (unsigned long long)(header.slots_offset >> 20) + 64);
         if (fd >= 0) {
             close(fd);
             (void)unlink(making);
@@ -267,7 +270,8 @@ struct shm_account_sh *shm_key_account(const struct shm_map *map, uint32_t key_i
 
 struct shm_account_sh *shm_tenant_account(const struct shm_map *map, uint32_t tenant_index) {
     const struct shm_header_sh *header = map->header;
-    return row_at(map, header->tenant_accounts_offset, sizeof(struct shm_account_sh), tenant_index, header->tenant_capacity);
+    return row_at(map, header->tenant_accounts_offset, sizeof(struct shm_account_sh), tenant_index,
+                  header->tenant_capacity);
 }
 
 struct shm_allow_sh *shm_allow(const struct shm_map *map, uint32_t row) {
@@ -311,7 +315,8 @@ int shm_seat_assign(struct shm_map *map, uint32_t worker_index, uint32_t generat
         atomic_store_explicit(&seat->state, SHM_SEAT_ASSIGNED, memory_order_release);
         return (int)i;
     }
-    buffer_format(error, "all %u worker seats are taken by workers that still drain; try again when their streams have ended",
+    buffer_format(error,
+                  "all %u worker seats are taken by workers that still drain; try again when their streams have ended",
                   header->seat_count);
     return -1;
 }

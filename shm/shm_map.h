@@ -29,7 +29,8 @@ enum shm_attach { SHM_ATTACHED, SHM_ATTACH_NONE, SHM_ATTACH_OTHER_BOOT, SHM_ATTA
 
 /* Maps an existing segment. NONE: there is no such file. OTHER_BOOT: the machine was restarted since, what it holds is
  * not to be trusted. OTHER_LAYOUT: made by another version. */
-MUST_CHECK enum shm_attach shm_map_attach(struct shm_map *map, const char *state_dir, bool writable, struct buffer *error);
+MUST_CHECK enum shm_attach shm_map_attach(struct shm_map *map, const char *state_dir, bool writable,
+                                          struct buffer *error);
 
 void shm_map_close(struct shm_map *map);
 

@@ -44,8 +44,8 @@ static void give_back(struct shm_slots *slots, int slot) {
     slots->free_slots[slots->free_count++] = (uint16_t)slot;
 }
 
-/* The hand-over itself, by the seat's owner. The position is stored before the head moves and the slot is freed after, so
- * whoever finds SETTLING later can tell from the head whether the record was published. */
+/* The hand-over itself, by the seat's owner. The position is stored before the head moves and the slot is freed after,
+ * so whoever finds SETTLING later can tell from the head whether the record was published. */
 static bool publish(const struct shm_map *map, uint32_t seat_index, struct shm_slot_sh *slot) {
     struct shm_seat_sh *seat = shm_seat(map, seat_index);
     uint64_t head = atomic_load_explicit(&seat->ring_head, memory_order_relaxed);
@@ -76,8 +76,8 @@ void shm_slot_drop(struct shm_slots *slots, int slot) {
     give_back(slots, slot);
 }
 
-/* A hand-over that was under way when its owner died: the head tells whether it had happened. At most one slot of a seat
- * is SETTLING, and it must be resolved before anything else moves the head. */
+/* A hand-over that was under way when its owner died: the head tells whether it had happened. At most one slot of a
+ * seat is SETTLING, and it must be resolved before anything else moves the head. */
 static uint32_t finish_hand_over(const struct shm_map *map, uint32_t seat_index, struct shm_slot_sh *slot) {
     uint64_t head = atomic_load_explicit(&shm_seat(map, seat_index)->ring_head, memory_order_acquire);
     if (slot->ring_position < head) {
@@ -117,8 +117,8 @@ void shm_ring_release(const struct shm_map *map, uint32_t seat_index, uint64_t n
 }
 
 int64_t shm_histogram_border_ns(int bucket) {
-    static const int64_t borders_us[SHM_HISTOGRAM_BUCKETS - 1] = {50,     100,    250,     500,     1000,    2500,     5000,    10000,
-                                                                  25000,  100000, 250000,  1000000, 2500000, 10000000, 60000000};
+    static const int64_t borders_us[SHM_HISTOGRAM_BUCKETS - 1] = {
+        50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 100000, 250000, 1000000, 2500000, 10000000, 60000000};
     return bucket < SHM_HISTOGRAM_BUCKETS - 1 ? borders_us[bucket] * 1000 : INT64_MAX;
 }
 
@@ -130,6 +130,7 @@ void shm_histogram_add(struct shm_histogram_sh *histogram, int64_t duration_ns) 
     _Atomic uint64_t *cells[] = {&histogram->buckets[bucket], &histogram->count, &histogram->sum_ns};
     const uint64_t adds[] = {1, 1, duration_ns > 0 ? (uint64_t)duration_ns : 0};
     for (int i = 0; i < 3; i++) {
-        atomic_store_explicit(cells[i], atomic_load_explicit(cells[i], memory_order_relaxed) + adds[i], memory_order_relaxed);
+        atomic_store_explicit(cells[i], atomic_load_explicit(cells[i], memory_order_relaxed) + adds[i],
+                              memory_order_relaxed);
     }
 }

@@ -1,8 +1,7 @@
-/* shm/shm_slot.h - a worker's request slots and its usage ring: the protocol that ends every admitted request as exactly
- * one record, whoever dies (design.md section 3).
- * Used by: workers, each on its own seat; the ledger on seats that are DEAD (sweep) and as the only reader of rings.
- * Writers: a slot and ring head, the seat's owner; a ring tail, the ledger.
- * Blocking: never. Crash: see shm_slot_settle. */
+/* shm/shm_slot.h - a worker's request slots and its usage ring: the protocol that ends every admitted request as
+ * exactly one record, whoever dies (design.md section 3). Used by: workers, each on its own seat; the ledger on seats
+ * that are DEAD (sweep) and as the only reader of rings. Writers: a slot and ring head, the seat's owner; a ring tail,
+ * the ledger. Blocking: never. Crash: see shm_slot_settle. */
 #ifndef TOLLGATE_SHM_SHM_SLOT_H
 #define TOLLGATE_SHM_SHM_SLOT_H
 
@@ -29,8 +28,8 @@ MUST_CHECK int shm_slot_take(struct shm_slots *slots);
 void shm_slot_go_live(struct shm_slots *slots, int slot);
 
 /* Hands the slot's record to the ledger through the ring and frees the slot. A record with attempts == 0 is dropped.
- * A kill at any instruction leaves either the LIVE slot (the sweep will settle it), or SETTLING with the position it was
- * going to (the sweep looks whether the head passed it), or the published record. */
+ * A kill at any instruction leaves either the LIVE slot (the sweep will settle it), or SETTLING with the position it
+ * was going to (the sweep looks whether the head passed it), or the published record. */
 void shm_slot_settle(struct shm_slots *slots, int slot);
 
 /* Frees a slot that was taken but never went live. */

@@ -14,10 +14,16 @@
  *   tenant.show|disable|enable {name} -> the tenant object
  *   key.create -> the key object plus "secret", once   key.list {tenant, limit, after}   key.show|update|disable|enable|revoke {key}
  *   key.rotate {key, grace (duration text)} -> the key object plus the new "secret"
- *   credit.add {tenant, usd, ref} -> {"applied": bool, "credit_usd", ...}   credit.history {tenant} -> {"data":[..]}
+ *   credit.add {tenant, usd, ref} -> {"applied": bool, "tenant", "ref", "usd", "credit_usd"}
+ *   credit.history {tenant} -> {"data":[{at, ref, usd}]}
  *   price.list -> {"data":[{model,input,output,cached_input,cache_write,from,source: "book"|"file"}]}
- *   price.set {model, input, output, cached_input, cache_write, from}   price.import {csv}
- *   verify -> {"records", "problems": [texts]}   backup {dir}   compact
+ *   price.set {model, input, output, cached_input, cache_write, from}   price.import {csv} -> {"imported", "not_configured": [models]}
+ *   verify -> {"records", "problem_count", "problems": [texts]}   backup {dir}   compact -> {"before_bytes", "after_bytes"}
+ *
+ * verify and backup run in the calling process even beside a server, which must not have a ledger of its own open then;
+ * compact needs the server stopped. A tenant object shows the limits in force, its tier's where it sets none; credit_usd is
+ * what is left, null for a tenant that is not prepaid; a tenant.update with credit sets what is left. state: active,
+ * disabled, and for keys revoked or expired. Lists give at most 1,000 rows; "after" is the last name or key id seen.
  *
  * tenant object: {name, tier, rpm, tpm, concurrent, budgets{day,month,total}, markup, credit_usd, state, created, spend_usd{day,month,total}}
  * key object:    {id, name, tenant, state, created, expires, rpm, tpm, concurrent, budgets, models, allow_ip, require_signature, tags, spend_usd}

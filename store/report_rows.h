@@ -1,6 +1,6 @@
 /* store/report_rows.h - the rows of a usage report while they are summed: one row a distinct set of labels.
- * Used by: store/report.c alone. Lives in: heap and an arena with a cap, so that a report with absurdly many rows is
- * refused rather than exhausting the machine.
+ * Used by: store/report.c and the admin process. Lives in: heap and an arena with a cap, so that a report with absurdly
+ * many rows is refused rather than exhausting the machine.
  * Ownership: labels belong to the rows until report_rows_fini. Blocking: never. */
 #ifndef TOLLGATE_STORE_REPORT_ROWS_H
 #define TOLLGATE_STORE_REPORT_ROWS_H

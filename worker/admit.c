@@ -1,16 +1,22 @@
 #include "worker/admit.h"
 
 #include "base/clock.h"
+#include "shm/shm_ids.h"
 #include "worker/auth.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
+#include "worker/reply.h"
 #include "worker/route.h"
 #include "worker/worker_state.h"
+
+/* Our count of the prompt is an estimate: only what is this many times the context is refused here, the rest is the
+ * upstream's to judge. */
+enum { SURELY_TOO_LONG = 4 };
 
 static bool query_asks_stream(struct span query) {
     while (query.len != 0) {
         const char *and = memchr(query.base, '&', query.len);
-        size_t len = and != NULL ? (size_t)(and - query.base) : query.len;
+        size_t len = and != NULL ? (size_t)(and-query.base) : query.len;
         struct span pair = span_of(query.base, len);
         if (span_is(pair, "stream=true") || span_is(pair, "stream=1")) {
             return true;
@@ -73,7 +79,7 @@ static struct verdict find_model(struct request *request) {
         return verdict;
     }
     const struct conf_model *model = &conf->models[request->model_asked];
-    if (model->context_tokens > 0 && request->chat.prompt_tokens > model->context_tokens + model->context_tokens / 4) {
+    if (model->context_tokens > 0 && request->chat.prompt_tokens / SURELY_TOO_LONG > model->context_tokens) {
         return verdict_with(ERROR_context_length_exceeded, "messages",
                             "The prompt has about %lld tokens; this model's context is %lld. Shorten it.",
                             (long long)request->chat.prompt_tokens, (long long)model->context_tokens);
@@ -152,6 +158,10 @@ static struct verdict take_slot(struct request *request) {
     if (request->slot < 0) {
         limits_return(request);
         return verdict_of(ERROR_overloaded);
+    }
+    if (request->id_from_client && !shm_id_claim(worker->map, request->key.tenant_index, request->id)) {
+        request->id_from_client = false;
+        reply_make_id(request->id);
     }
     request->shared = shm_slot(worker->map, worker->heritage->seat, (uint32_t)request->slot);
     fill_record(request);

@@ -12,7 +12,7 @@ static struct span query_parameter(struct span query, const char *name) {
     size_t name_len = strlen(name);
     while (query.len != 0) {
         const char *and = memchr(query.base, '&', query.len);
-        size_t len = and != NULL ? (size_t)(and - query.base) : query.len;
+        size_t len = and != NULL ? (size_t)(and-query.base) : query.len;
         if (len > name_len && query.base[name_len] == '=' && memcmp(query.base, name, name_len) == 0) {
             return span_of(query.base + name_len + 1, len - name_len - 1);
         }
@@ -30,15 +30,9 @@ static struct span bearer(struct span value) {
 }
 
 /* All places a key may stand in; two different ones on one request are an error. */
-static struct verdict find_credential(const struct request *request, struct span *key) {
-    const struct front *front = request->front;
-    struct span authorization = front->driver->header(front, "authorization");
-    const struct span found[] = {
-        bearer(authorization),
-        span_trim(front->driver->header(front, "x-api-key")),
-        span_trim(front->driver->header(front, "api-key")),
-        endpoint_takes_query_key(request->endpoint) ? query_parameter(request->input.query, "api_key") : SPAN_EMPTY,
-    };
+static struct verdict pick_credential(const struct auth_sources *sources, struct span *key) {
+    const struct span found[] = {bearer(sources->authorization), span_trim(sources->x_api_key),
+                                 span_trim(sources->api_key), sources->query_key};
     *key = SPAN_EMPTY;
     for (size_t i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
         if (found[i].len == 0) {
@@ -53,18 +47,38 @@ static struct verdict find_credential(const struct request *request, struct span
     if (key->len != 0) {
         return verdict_of(ERROR_NONE);
     }
-    return verdict_of(authorization.len != 0 ? ERROR_invalid_api_key : ERROR_missing_api_key);
+    return verdict_of(sources->authorization.len != 0 ? ERROR_invalid_api_key : ERROR_missing_api_key);
 }
 
-static int find_key(const struct request *request, struct span key) {
+static struct auth_sources sources_of(const struct request *request) {
+    const struct front *front = request->front;
+    return (struct auth_sources){
+        .authorization = front->driver->header(front, "authorization"),
+        .x_api_key = front->driver->header(front, "x-api-key"),
+        .api_key = front->driver->header(front, "api-key"),
+        .query_key =
+            endpoint_takes_query_key(request->endpoint) ? query_parameter(request->input.query, "api_key") : SPAN_EMPTY,
+    };
+}
+
+static int find_key(const struct worker *worker, struct span key, int64_t now_wall_ns) {
     unsigned char hash[SHA256_BYTES];
     if (!key_format_valid(key)) {
         return -1;
     }
     hash_sha256(key, hash);
-    int index = shm_key_find(request->worker->map, hash, request->start_wall_ns);
+    int index = shm_key_find(worker->map, hash, now_wall_ns);
     explicit_bzero(hash, sizeof(hash));
     return index;
+}
+
+struct verdict auth_peek(const struct worker *worker, const struct auth_sources *sources) {
+    struct span key = SPAN_EMPTY;
+    struct verdict verdict = pick_credential(sources, &key);
+    if (verdict.kind == ERROR_NONE && find_key(worker, key, clock_wall_ns()) < 0) {
+        verdict = verdict_of(ERROR_invalid_api_key);
+    }
+    return verdict;
 }
 
 static bool address_allowed(const struct request *request) {
@@ -83,11 +97,12 @@ static bool address_allowed(const struct request *request) {
 
 struct verdict auth_check(struct request *request) {
     struct span key = SPAN_EMPTY;
-    struct verdict verdict = find_credential(request, &key);
+    const struct auth_sources sources = sources_of(request);
+    struct verdict verdict = pick_credential(&sources, &key);
     if (verdict.kind != ERROR_NONE) {
         return verdict;
     }
-    int index = find_key(request, key);
+    int index = find_key(request->worker, key, request->start_wall_ns);
     if (index < 0 || !shm_key_read(request->worker->map, (uint32_t)index, &request->key) ||
         request->key.state == SHM_KEY_REVOKED ||
         !shm_tenant_read(request->worker->map, request->key.tenant_index, &request->tenant)) {
@@ -131,7 +146,8 @@ static bool allow_holds(const struct request *request, uint32_t row, int model) 
 }
 
 bool auth_allows_model(const struct request *request, int model) {
-    return allow_holds(request, request->key.allow_row, model) && allow_holds(request, request->tenant.allow_row, model);
+    return allow_holds(request, request->key.allow_row, model) &&
+           allow_holds(request, request->tenant.allow_row, model);
 }
 
 /* The address as 16 bytes, IPv4 as ::ffff:a.b.c.d. */
@@ -152,7 +168,8 @@ bool auth_network_holds(const char *network, const char *address) {
     size_t len = slash != NULL ? (size_t)(slash - network) : strlen(network);
     unsigned char net[16];
     unsigned char ip[16];
-    if (!span_copy(span_of(network, len), base, sizeof(base)) || !parse_address(base, net) || !parse_address(address, ip)) {
+    if (!span_copy(span_of(network, len), base, sizeof(base)) || !parse_address(base, net) ||
+        !parse_address(address, ip)) {
         return false;
     }
     bool is_v4 = strchr(base, ':') == NULL;

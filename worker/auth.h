@@ -9,6 +9,17 @@
 /* Reads the credential, fills request->key and tenant. */
 struct verdict auth_check(struct request *request);
 
+/* Where a key may stand; empty spans where nothing stands. */
+struct auth_sources {
+    struct span authorization;
+    struct span x_api_key;
+    struct span api_key;
+    struct span query_key;
+};
+
+/* Is there a key that exists, before the request's body is gathered? ERROR_NONE, or why not. */
+struct verdict auth_peek(const struct worker *worker, const struct auth_sources *sources);
+
 /* May this key use the model (an index into conf.models, aliases followed)? */
 bool auth_allows_model(const struct request *request, int model);
 

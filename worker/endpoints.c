@@ -63,12 +63,14 @@ static void write_model(struct request *request, struct json_writer *writer, int
     int target = conf_model_resolve(conf, index);
     const struct conf_model *model = &conf->models[target];
     struct price price = model->price;
-    bool priced = shm_price_at(request->worker->map, span_text(model->name), request->start_wall_ns, &price) || model->has_price;
+    bool priced =
+        shm_price_at(request->worker->map, span_text(model->name), request->start_wall_ns, &price) || model->has_price;
     json_begin_object(writer, NULL);
     json_write_text(writer, "id", conf->models[index].name);
     json_write_text(writer, "object", "model");
     json_write_int(writer, "created", request->worker->seat->started_wall_ns / NS_PER_S);
-    json_write_text(writer, "owned_by", model->route_count > 0 ? conf->upstreams[model->routes[0].upstream].name : "tollgate");
+    json_write_text(writer, "owned_by",
+                    model->route_count > 0 ? conf->upstreams[model->routes[0].upstream].name : "tollgate");
     if (priced) {
         write_pricing(writer, &price);
     } else {
@@ -112,7 +114,10 @@ static struct verdict answer_models(struct request *request) {
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* Undoes %XX; false when the result does not fit or holds a NUL. */
@@ -137,12 +142,9 @@ static struct verdict answer_model(struct request *request) {
     char name[MODEL_PATH_BYTES];
     struct span rest = span_skip(request->input.path, strlen(request->endpoint->path));
     int index = decode_path(rest, name, sizeof(name)) ? conf_model_index(request->worker->conf, span_text(name)) : -1;
-    if (index < 0) {
-        return verdict_with(ERROR_model_not_found, "model", "There is no such model here. GET /v1/models lists those there are.");
-    }
-    if (!may_use(request, index)) {
-        return verdict_with(ERROR_model_not_allowed, "model", "%s",
-                            "This API key may not use this model. GET /v1/models lists those it may use.");
+    if (index < 0 || !may_use(request, index)) {
+        return verdict_with(ERROR_model_not_found, "model",
+                            "This key has no such model. GET /v1/models lists its models.");
     }
     struct buffer body;
     buffer_init(&body, ANSWER_BYTES_MOST);
@@ -211,8 +213,9 @@ static struct verdict answer_key(struct request *request) {
     write_views(request, &writer);
     write_spend(request, &writer);
     if (request->tenant.has_credit != 0) {
-        json_write_nusd(&writer, "credit_usd",
-                        money_add(atomic_load(&tenant->credit_nusd), -atomic_load(&tenant->spend_nusd[SHM_WINDOW_TOTAL])));
+        json_write_nusd(
+            &writer, "credit_usd",
+            money_add(atomic_load(&tenant->credit_nusd), -atomic_load(&tenant->spend_nusd[SHM_WINDOW_TOTAL])));
     } else {
         json_write_null(&writer, "credit_usd");
     }
@@ -262,6 +265,7 @@ struct verdict endpoint_find(struct request *request) {
             continue;
         }
         path_found = true;
+        request->allowed_method = endpoints[i].method;
         if (method_matches(&endpoints[i], request->input.method)) {
             request->endpoint = &endpoints[i];
             return verdict_of(ERROR_NONE);
@@ -280,4 +284,6 @@ int endpoint_number(const struct endpoint *endpoint) { return endpoint->number; 
 
 const char *endpoint_upstream_path(const struct endpoint *endpoint) { return endpoint->upstream_path; }
 
-struct verdict endpoint_answer(struct request *request) { return request->endpoint->answer(request); }
+struct verdict endpoint_answer(struct request *request) {
+    return request->endpoint->answer(request);
+}

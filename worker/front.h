@@ -1,7 +1,7 @@
 /* worker/front.h - the client's side of a request, whatever protocol it came by.
  * Used by: the request machine drives it; front_http.c implements it (HTTP/1.1 and HTTP/2).
- * Links: front.request and request.front point at each other until either side cuts both (front_detach). After answer, or
- * end, the front delivers what it has on its own and the request may die. */
+ * Links: front.request and request.front point at each other until either side cuts both (front_detach). After answer,
+ * or end, the front delivers what it has on its own and the request may die. */
 #ifndef TOLLGATE_WORKER_FRONT_H
 #define TOLLGATE_WORKER_FRONT_H
 

@@ -17,8 +17,8 @@ struct exchange {
     struct front front;
     struct worker *worker;
     h2o_req_t *req;
-    struct buffer filling;  /* what leaves with the next send */
-    struct buffer flying;   /* what h2o is sending */
+    struct buffer filling; /* what leaves with the next send */
+    struct buffer flying;  /* what h2o is sending */
     struct loop_task flush;
     struct loop_watch hang_up; /* HTTP/1.1: h2o does not look at the socket while a request runs */
     struct loop_timer stalled; /* a send makes no progress */
@@ -129,14 +129,44 @@ static struct span get_header(const struct front *front, const char *name) {
     return span_of(value.base, value.len);
 }
 
+static const char *reason_of(int status) {
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"},
+        {204, "No Content"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {409, "Conflict"},
+        {413, "Content Too Large"},
+        {415, "Unsupported Media Type"},
+        {429, "Too Many Requests"},
+        {499, "Client Closed Request"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+    };
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        if (reasons[i].status == status) {
+            return reasons[i].reason;
+        }
+    }
+    return "Other";
+}
+
 static void set_head(struct exchange *exchange, const struct reply *reply) {
     h2o_req_t *req = exchange->req;
     req->res.status = reply->status;
-    req->res.reason = reply->status == 200 ? "OK" : reply->status < 400 ? "No Content" : "Error";
+    req->res.reason = reason_of(reply->status);
     for (int i = 0; i < reply->header_count; i++) {
         const struct reply_header *header = &reply->headers[i];
         h2o_iovec_t value = h2o_strdup(&req->pool, header->value, SIZE_MAX);
-        h2o_add_header_by_str(&req->pool, &req->res.headers, header->name, strlen(header->name), 1, NULL, value.base, value.len);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, header->name, strlen(header->name), 1, NULL, value.base,
+                              value.len);
     }
 }
 
@@ -221,7 +251,7 @@ static void on_hang_up(struct loop_watch *watch, uint32_t events) {
     }
     if (!exchange->started) {
         exchange->req->res.status = 499;
-        exchange->req->res.reason = "Client Closed Request";
+        exchange->req->res.reason = reason_of(499);
         exchange->started = true;
         h2o_start_response(exchange->req, &exchange->generator);
     }

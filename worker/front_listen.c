@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "worker/auth.h"
 #include "worker/front_guard.h"
 #include "worker/front_http.h"
 #include "worker/reply.h"
@@ -28,6 +29,8 @@ struct front_side {
     h2o_globalconf_t global;
     h2o_context_t context;
     struct guard_context *guard;
+    struct verdict refusal_verdict; /* of the latest body that was refused */
+    struct guard_refusal refusal;
     struct listener listeners[HERITAGE_LISTENERS_MOST];
     int listener_count;
 };
@@ -44,7 +47,8 @@ static const char *tls_problem(void) {
 static bool share_tickets(SSL_CTX *tls, const struct heritage *heritage, int listen_index) {
     unsigned char context[SHA256_BYTES];
     unsigned char keys[HERITAGE_TICKET_KEY_BYTES];
-    const struct span pieces[] = {SPAN_LITERAL("tollgate listener"), {(const char *)&listen_index, sizeof(listen_index)}};
+    const struct span pieces[] = {SPAN_LITERAL("tollgate listener"),
+                                  {(const char *)&listen_index, sizeof(listen_index)}};
     hash_sha256_pieces(pieces, 2, context);
     memcpy(keys, heritage->ticket_key, sizeof(keys));
     bool good = SSL_CTX_set_session_id_context(tls, context, SSL_MAX_SID_CTX_LENGTH) == 1 &&
@@ -63,7 +67,8 @@ static SSL_CTX *new_tls(const struct heritage *heritage, int listen_index, struc
     (void)SSL_CTX_set_cipher_list(tls, "ECDHE+AESGCM:ECDHE+CHACHA20");
     if (SSL_CTX_use_certificate_chain_file(tls, listen->certificate) != 1) {
         buffer_format(error, "%s: cannot use the certificate: %s", listen->certificate, tls_problem());
-    } else if (SSL_CTX_use_PrivateKey_file(tls, listen->key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(tls) != 1) {
+    } else if (SSL_CTX_use_PrivateKey_file(tls, listen->key, SSL_FILETYPE_PEM) != 1 ||
+               SSL_CTX_check_private_key(tls) != 1) {
         buffer_format(error, "%s: cannot use the private key: %s", listen->key, tls_problem());
     } else if (!share_tickets(tls, heritage, listen_index)) {
         buffer_format(error, "%s: cannot set up TLS sessions: %s", listen->certificate, tls_problem());
@@ -85,8 +90,33 @@ static struct guard_limits guard_limits_of(const struct conf *conf) {
     limits.idle_timeout_ms = conf->request_limits.idle_timeout_ms;
     limits.write_timeout_ms = conf->request_limits.write_timeout_ms;
     limits.connection_lifetime_ms = conf->request_limits.connection_lifetime_ms;
-    limits.connections_per_address = conf->request_limits.connections_per_address;
+    /* Counted in each worker, and clients spread over all of them. */
+    int64_t share = conf->request_limits.connections_per_address / conf->workers;
+    limits.connections_per_address = share > 0 ? share : 1;
+    limits.unproven_body_bytes = UNPROVEN_BODY_BYTES;
     return limits;
+}
+
+static struct span header_of(const h2o_req_t *req, const char *name) {
+    ssize_t at = h2o_find_header_by_str(&req->headers, name, strlen(name), -1);
+    return at < 0 ? SPAN_EMPTY : span_of(req->headers.entries[at].value.base, req->headers.entries[at].value.len);
+}
+
+/* A body without a valid key is not gathered far. */
+static const struct guard_refusal *may_gather(void *data, h2o_req_t *req) {
+    struct front_side *front = data;
+    const struct auth_sources sources = {.authorization = header_of(req, "authorization"),
+                                         .x_api_key = header_of(req, "x-api-key"),
+                                         .api_key = header_of(req, "api-key")};
+    front->refusal_verdict = auth_peek(front->worker, &sources);
+    if (front->refusal_verdict.kind == ERROR_NONE) {
+        return NULL;
+    }
+    front->refusal = (struct guard_refusal){.status = verdict_status(&front->refusal_verdict),
+                                            .type = verdict_type(&front->refusal_verdict),
+                                            .code = verdict_code(&front->refusal_verdict),
+                                            .message = verdict_text(&front->refusal_verdict)};
+    return &front->refusal;
 }
 
 static void make_request_id(void *data, char *out, size_t size) {
@@ -105,7 +135,8 @@ static void on_cut(void *data, enum guard_cut cut) {
 static void configure_h2o(struct front_side *front) {
     struct worker *worker = front->worker;
     const struct guard_limits limits = guard_limits_of(worker->conf);
-    const struct guard_hooks hooks = {.data = front, .make_request_id = make_request_id, .on_cut = on_cut};
+    const struct guard_hooks hooks = {
+        .data = front, .may_gather = may_gather, .make_request_id = make_request_id, .on_cut = on_cut};
     h2o_config_init(&front->global);
     front->global.server_name = h2o_iovec_init(H2O_STRLIT("tollgate"));
     /* Somewhat above our own limit, so that the 413 is ours. */

@@ -27,18 +27,20 @@ static bool take_gauge(_Atomic int64_t *gauge, int64_t most) {
         if (most > 0 && value >= most) {
             return false;
         }
-    } while (!atomic_compare_exchange_weak_explicit(gauge, &value, value + 1, memory_order_acq_rel, memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(gauge, &value, value + 1, memory_order_acq_rel, memory_order_relaxed));
     return true;
 }
 
 static void return_gauge(_Atomic int64_t *gauge) { (void)atomic_fetch_sub_explicit(gauge, 1, memory_order_acq_rel); }
 
-static struct verdict refuse(const struct level *level, const char *what, int64_t limit, const char *unit, int64_t wait_ns) {
+static struct verdict refuse(const struct level *level, const char *what, int64_t limit, const char *unit,
+                             int64_t wait_ns) {
     int64_t wait_ms = wait_ns > 0 ? (wait_ns + NS_PER_MS - 1) / NS_PER_MS : 1000;
-    struct verdict verdict = verdict_with(ERROR_rate_limit_exceeded, NULL,
-                                          "The %s limit of this %s is reached: %lld%s. It has room again in %lld.%03llds.", what,
-                                          level->whose, (long long)limit, unit, (long long)(wait_ms / 1000),
-                                          (long long)(wait_ms % 1000));
+    struct verdict verdict =
+        verdict_with(ERROR_rate_limit_exceeded, NULL,
+                     "The %s limit of this %s is reached: %lld%s. It has room again in %lld.%03llds.", what,
+                     level->whose, (long long)limit, unit, (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
     verdict.retry_after_ms = wait_ms;
     return verdict;
 }
@@ -50,14 +52,16 @@ static struct verdict take_rates(struct worker *worker, const struct level *leve
     const struct shm_limits_sh *limits = level->limits;
     if (!shm_bucket_take(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns)) {
         worker_count(worker, SHM_COUNTER_limited_requests, 1);
-        return refuse(level, "requests", limits->requests_per_minute, " a minute",
-                      shm_bucket_wait_ns(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns));
+        return refuse(
+            level, "requests", limits->requests_per_minute, " a minute",
+            shm_bucket_wait_ns(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns));
     }
     if (!shm_bucket_take(&level->account->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns)) {
         shm_bucket_return(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns);
         worker_count(worker, SHM_COUNTER_limited_tokens, 1);
-        return refuse(level, "tokens", limits->tokens_per_minute, " a minute",
-                      shm_bucket_wait_ns(&level->account->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns));
+        return refuse(
+            level, "tokens", limits->tokens_per_minute, " a minute",
+            shm_bucket_wait_ns(&level->account->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns));
     }
     *took_request = limits->requests_per_minute > 0;
     *took_tokens = limits->tokens_per_minute > 0 ? tokens : 0;
@@ -78,8 +82,8 @@ struct verdict limits_take(struct request *request, int64_t tokens) {
     struct request_permits *permits = &request->permits;
     struct level key = key_level(request);
     struct level tenant = tenant_level(request);
-    struct verdict verdict = take_level(request->worker, &key, tokens, &permits->key_in_flight, &permits->key_request,
-                                        &permits->key_tokens);
+    struct verdict verdict =
+        take_level(request->worker, &key, tokens, &permits->key_in_flight, &permits->key_request, &permits->key_tokens);
     if (verdict.kind == ERROR_NONE) {
         verdict = take_level(request->worker, &tenant, tokens, &permits->tenant_in_flight, &permits->tenant_request,
                              &permits->tenant_tokens);
@@ -158,11 +162,12 @@ void limits_settle(struct request *request, int64_t used_tokens) {
     struct level tenant = tenant_level(request);
     return_in_flight(request);
     if (key.limits->tokens_per_minute > 0) {
-        correct_tokens(&key.account->token_bucket_ns, key.limits->tokens_per_minute, &request->permits.key_tokens, used_tokens);
+        correct_tokens(&key.account->token_bucket_ns, key.limits->tokens_per_minute, &request->permits.key_tokens,
+                       used_tokens);
     }
     if (tenant.limits->tokens_per_minute > 0) {
-        correct_tokens(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute, &request->permits.tenant_tokens,
-                       used_tokens);
+        correct_tokens(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute,
+                       &request->permits.tenant_tokens, used_tokens);
     }
     if (request->permits.upstream_tokens > 0) {
         struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
@@ -185,7 +190,8 @@ void limits_return(struct request *request) {
         shm_bucket_return(&tenant.account->request_bucket_ns, tenant.limits->requests_per_minute, 1, now_mono_ns);
     }
     shm_bucket_return(&key.account->token_bucket_ns, key.limits->tokens_per_minute, permits->key_tokens, now_mono_ns);
-    shm_bucket_return(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute, permits->tenant_tokens, now_mono_ns);
+    shm_bucket_return(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute, permits->tenant_tokens,
+                      now_mono_ns);
     permits->key_request = permits->tenant_request = false;
     permits->key_tokens = permits->tenant_tokens = 0;
     limits_return_upstream(request, false);

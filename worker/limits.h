@@ -6,7 +6,8 @@
 
 #include "worker/request.h"
 
-/* Takes requests, tokens and concurrency of key and tenant. A verdict names the limit, whose it is and when it frees. */
+/* Takes requests, tokens and concurrency of key and tenant. A verdict names the limit, whose it is and when it frees.
+ */
 struct verdict limits_take(struct request *request, int64_t tokens);
 
 /* The same for the upstream of the current try; false when it has no room, with the wait in *wait_ns. */

@@ -16,7 +16,7 @@ struct loop {
     h2o_socket_t *epoll_socket;
     int epoll_fd;
     struct epoll_event events[EVENTS_A_WAIT];
-    int event_count; /* of the batch being delivered */
+    int event_count;          /* of the batch being delivered */
     struct loop_timer **heap; /* a binary heap by deadline; heap[0] is not used */
     size_t heap_count;
     size_t heap_size;

@@ -1,7 +1,7 @@
 /* worker/loop.h - descriptors, timers and end-of-turn work on top of h2o's event loop.
  * Used by: the worker, in its one thread. libh2o watches client sockets itself; everything else (curl's sockets, client
- * sockets watched for a hang-up, signals, the master's pipe) hangs on one epoll of our own, which is one read-only socket
- * in h2o's loop (see libraries.md: h2o timers know only fixed durations and its sockets close what they watch).
+ * sockets watched for a hang-up, signals, the master's pipe) hangs on one epoll of our own, which is one read-only
+ * socket in h2o's loop (see libraries.md: h2o timers know only fixed durations and its sockets close what they watch).
  * Ownership: watches and timers are embedded in their users, who must take them off before freeing them.
  * Order in a turn: socket callbacks, timers that are due, then deferred work until none is left. */
 #ifndef TOLLGATE_WORKER_LOOP_H

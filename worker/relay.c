@@ -212,7 +212,8 @@ static bool on_bytes(void *context, struct span bytes) {
 
 /* --- the end --- */
 
-/* I8: a stream looks complete only if its upstream completed it: by the marker, or by a finish reason and a clean end. */
+/* I8: a stream looks complete only if its upstream completed it: by the marker, or by a finish reason and a clean end.
+ */
 static void end_stream(struct request *request, enum upstream_result result) {
     struct sse_event event;
     if (sse_finish(&request->splitter, &event)) {

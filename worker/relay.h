@@ -1,6 +1,6 @@
 /* worker/relay.h - sends a request upstream and passes the answer on, listening to it.
- * Used by: the request machine. Bytes of a stream pass through untouched; each event is counted in the slot before it is
- * handed to the front. */
+ * Used by: the request machine. Bytes of a stream pass through untouched; each event is counted in the slot before it
+ * is handed to the front. */
 #ifndef TOLLGATE_WORKER_RELAY_H
 #define TOLLGATE_WORKER_RELAY_H
 

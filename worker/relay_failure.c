@@ -12,13 +12,21 @@ static struct request_failure final_failure(enum error_kind kind) {
     return (struct request_failure){.kind = kind, .final = true};
 }
 
-struct request_failure failure_of_stream_error(void) { return failure(ERROR_upstream_error, false); }
+struct request_failure failure_of_stream_error(void) {
+    return failure(ERROR_upstream_error, false);
+}
 
-struct request_failure failure_of_garbage(void) { return failure(ERROR_upstream_invalid_response, false); }
+struct request_failure failure_of_garbage(void) {
+    return failure(ERROR_upstream_invalid_response, false);
+}
 
-struct request_failure failure_of_early_end(void) { return failure(ERROR_upstream_invalid_response, false); }
+struct request_failure failure_of_early_end(void) {
+    return failure(ERROR_upstream_invalid_response, false);
+}
 
-struct request_failure failure_of_timeout(void) { return failure(ERROR_upstream_timeout, false); }
+struct request_failure failure_of_timeout(void) {
+    return failure(ERROR_upstream_timeout, false);
+}
 
 struct request_failure failure_of_result(const struct request *request, enum upstream_result result) {
     switch (result) {

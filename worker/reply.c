@@ -91,8 +91,8 @@ static void add_rate_limits(struct request *request, struct reply *reply) {
     }
 }
 
-/* Origins are compared whole; "*" in the configuration allows every origin. Credentials are never allowed: keys travel in
- * headers that scripts set. */
+/* Origins are compared whole; "*" in the configuration allows every origin. Credentials are never allowed: keys travel
+ * in headers that scripts set. */
 static const char *allowed_origin(struct request *request) {
     const struct conf *conf = request->worker->conf;
     if (conf->cors_origin_count == 0 || request->front == NULL) {
@@ -126,12 +126,13 @@ static void add_cors(struct request *request, struct reply *reply) {
               "x-tollgate-cost-usd");
     if (span_is(request->input.method, "OPTIONS")) {
         reply_add(reply, "access-control-allow-methods", "GET, POST, OPTIONS");
-        reply_add(reply, "access-control-allow-headers",
-                  "authorization, content-type, x-api-key, api-key, x-request-id, idempotency-key, last-event-id, "
-                  "x-timestamp, x-signature, x-tollgate-resume, anthropic-version, anthropic-beta, openai-organization, "
-                  "openai-project, openai-beta, x-stainless-lang, x-stainless-package-version, x-stainless-os, "
-                  "x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, "
-                  "x-stainless-timeout, x-stainless-async, x-stainless-helper-method, user-agent");
+        reply_add(
+            reply, "access-control-allow-headers",
+            "authorization, content-type, x-api-key, api-key, x-request-id, idempotency-key, last-event-id, "
+            "x-timestamp, x-signature, x-tollgate-resume, anthropic-version, anthropic-beta, openai-organization, "
+            "openai-project, openai-beta, x-stainless-lang, x-stainless-package-version, x-stainless-os, "
+            "x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, "
+            "x-stainless-timeout, x-stainless-async, x-stainless-helper-method, user-agent");
         reply_add(reply, "access-control-max-age", "600");
     }
 }
@@ -230,6 +231,9 @@ void reply_error(struct request *request) {
     verdict_write_json(&request->verdict, &body);
     reply_begin(request, &reply, status);
     reply_add(&reply, "content-type", "application/json");
+    if (status == 405) {
+        reply_add(&reply, "allow", arena_format(&request->arena, "%s, OPTIONS", request->allowed_method));
+    }
     add_retry(request, &reply);
     request->front->driver->answer(request->front, &reply, buffer_span(&body));
     buffer_fini(&body);

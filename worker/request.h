@@ -1,10 +1,10 @@
 /* worker/request.h - one request, from its body to its settlement: an explicit state machine (request_steps.def).
  * Used by: the worker. Fronts make requests and tell them that the client has gone; the upstream side reports what an
  * upstream sent. Nothing here knows h2o or libcurl.
- * Rules: request_goto is the only writer of `state`. Callbacks translate to request_post and return; the machine goes on
- * at the end of the turn, outside every library's callbacks. Each admitted request is settled exactly once. A request dies
- * only at the end of a turn.
- * Ownership: the worker owns requests; a request owns its arena, buffers and slot. */
+ * Rules: request_goto is the only writer of `state`. Callbacks translate to request_post and return; the machine goes
+ * on at the end of the turn, outside every library's callbacks. Each admitted request is settled exactly once. A
+ * request dies only at the end of a turn. Ownership: the worker owns requests; a request owns its arena, buffers and
+ * slot. */
 #ifndef TOLLGATE_WORKER_REQUEST_H
 #define TOLLGATE_WORKER_REQUEST_H
 
@@ -36,7 +36,7 @@ struct request_input {
     struct span path;  /* normalised, without the query */
     struct span query; /* without '?' */
     struct span body;
-    const char *client;      /* address, without port */
+    const char *client; /* address, without port */
     bool is_http10;
 };
 
@@ -49,7 +49,7 @@ struct request_permits {
 
 /* One try at one route. */
 struct request_try {
-    int model;                  /* index into conf.models: the model that serves */
+    int model; /* index into conf.models: the model that serves */
     const struct conf_route *route;
     const struct conf_upstream *upstream;
     uint32_t upstream_row;
@@ -81,6 +81,7 @@ struct request {
     struct arena arena;
 
     const struct endpoint *endpoint;
+    const char *allowed_method; /* of its path; for the 405 */
     struct request_input input;
     char client[REQUEST_CLIENT_BYTES];
     char id[SHM_REQUEST_ID_BYTES];
@@ -94,7 +95,7 @@ struct request {
 
     struct chat_request chat;
     bool stream;
-    int model_asked; /* index into conf.models, aliases and rules followed */
+    int model_asked;                       /* index into conf.models, aliases and rules followed */
     char model_name[SHM_MODEL_NAME_BYTES]; /* as the client wrote it */
 
     int slot; /* -1: none */
@@ -112,7 +113,7 @@ struct request {
     struct openai_listener listener;
     struct buffer answer; /* what is not streamed, and error bodies */
     bool head_sent;
-    bool served; /* the client was given output of the upstream */
+    bool served;     /* the client was given output of the upstream */
     bool backed_off; /* the wait before trying a route again is over */
     bool paused;
     bool upstream_done; /* the call has ended */
@@ -121,7 +122,7 @@ struct request {
     bool left_upstream_working; /* when it left, an upstream was at work on its request */
     bool error_event_sent;
     int64_t orphan_bytes;
-    int64_t first_byte_wall_ns;  /* of the answer's content to the client; 0: none yet */
+    int64_t first_byte_wall_ns; /* of the answer's content to the client; 0: none yet */
     int64_t sent_upstream_mono_ns;
     int64_t last_write_mono_ns;
     int64_t upstream_wait_ns; /* spent waiting for upstreams, all tries */

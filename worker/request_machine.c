@@ -189,10 +189,10 @@ static enum step_result step_dead(struct request *request) {
 }
 
 static enum step_result (*const steps[REQUEST_STATES])(struct request *request) = {
-    [REQUEST_body] = step_body,       [REQUEST_auth] = step_auth,     [REQUEST_local] = step_local,
-    [REQUEST_admit] = step_admit,     [REQUEST_send] = step_send,     [REQUEST_backoff] = step_backoff,
-    [REQUEST_head] = step_head,       [REQUEST_stream] = step_stream, [REQUEST_orphan] = step_orphan,
-    [REQUEST_fail] = step_fail,       [REQUEST_settle] = step_settle, [REQUEST_dead] = step_dead,
+    [REQUEST_body] = step_body,   [REQUEST_auth] = step_auth,     [REQUEST_local] = step_local,
+    [REQUEST_admit] = step_admit, [REQUEST_send] = step_send,     [REQUEST_backoff] = step_backoff,
+    [REQUEST_head] = step_head,   [REQUEST_stream] = step_stream, [REQUEST_orphan] = step_orphan,
+    [REQUEST_fail] = step_fail,   [REQUEST_settle] = step_settle, [REQUEST_dead] = step_dead,
 };
 
 static void drive(struct request *request) {

@@ -61,7 +61,8 @@ static bool is_open(const struct request *request, const struct conf_route *rout
     return until != 0 && clock_mono_ns() < until;
 }
 
-/* Picks by weight among the usable routes of the first group that has one. `skip` holds the routes not to take. -1: none. */
+/* Picks by weight among the usable routes of the first group that has one. `skip` holds the routes not to take. -1:
+ * none. */
 static int pick_route(const struct request *request, const struct conf_model *model, int bit, uint64_t skip) {
     int group = -1;
     int64_t weights = 0;
@@ -110,15 +111,16 @@ static bool claim(struct request *request, int place, int route_index) {
     return false;
 }
 
-/* Tries the places in order, skipping the routes in `skip`. With one try left it goes to a fallback rather than to another
- * route of the same model, so that a fallback is reached however many routes there are. */
+/* Tries the places in order, skipping the routes in `skip`. With one try left it goes to a fallback rather than to
+ * another route of the same model, so that a fallback is reached however many routes there are. */
 static bool choose_among(struct request *request, uint64_t skip) {
     int places = model_places(request);
     bool last_try = request->attempts > 0 && request->attempts + 1 == request->worker->conf->retry.attempts;
     for (int place = last_try && places > 1 && request->fallbacks_used == 0 ? 1 : 0; place < places; place++) {
         const struct conf_model *model = &request->worker->conf->models[model_at(request, place)];
         int bit = first_bit(request, place);
-        for (int route = pick_route(request, model, bit, skip); route >= 0; route = pick_route(request, model, bit, skip)) {
+        for (int route = pick_route(request, model, bit, skip); route >= 0;
+             route = pick_route(request, model, bit, skip)) {
             skip |= UINT64_C(1) << (bit + route);
             if (claim(request, place, route)) {
                 request->tried_routes |= UINT64_C(1) << (bit + route);
@@ -155,7 +157,8 @@ struct verdict route_verdict(const struct request *request) {
     }
     struct verdict verdict = verdict_of(failure->kind);
     if (failure->kind == ERROR_rate_limit_exceeded) {
-        verdict = verdict_with(failure->kind, NULL, "The requests limit of the upstream of this model is reached. Try again later.");
+        verdict = verdict_with(failure->kind, NULL,
+                               "The requests limit of the upstream of this model is reached. Try again later.");
         verdict.retry_after_ms = failure->retry_after_ms > 0 ? failure->retry_after_ms : 1000;
     } else if (failure->kind == ERROR_overloaded) {
         verdict = verdict_with(failure->kind, NULL, "The provider is overloaded. Try again in a moment.");
@@ -164,7 +167,8 @@ struct verdict route_verdict(const struct request *request) {
     return verdict;
 }
 
-/* Doubles from conf.retry.base to conf.retry.max, with up to a quarter taken off so that clients do not move in step. */
+/* Doubles from conf.retry.base to conf.retry.max, with up to a quarter taken off so that clients do not move in step.
+ */
 int64_t route_backoff_ns(const struct request *request) {
     const struct conf *conf = request->worker->conf;
     int64_t delay_ms = conf->retry.base_ms;

@@ -1,6 +1,6 @@
 /* worker/route.h - which upstream serves next: weights, groups, breakers, retries and fallbacks.
- * Used by: the request machine. Order: the untried routes of the model's groups, then of its fallback models, then again
- * those whose failure may pass; conf.retry.attempts bounds all tries together. */
+ * Used by: the request machine. Order: the untried routes of the model's groups, then of its fallback models, then
+ * again those whose failure may pass; conf.retry.attempts bounds all tries together. */
 #ifndef TOLLGATE_WORKER_ROUTE_H
 #define TOLLGATE_WORKER_ROUTE_H
 
@@ -8,7 +8,8 @@
 
 enum route_choice { ROUTE_CHOSEN, ROUTE_LATER, ROUTE_NONE };
 
-/* Sets request->attempt's model, route and upstream. LATER: wait route_backoff_ns and ask again. NONE: route_verdict. */
+/* Sets request->attempt's model, route and upstream. LATER: wait route_backoff_ns and ask again. NONE: route_verdict.
+ */
 enum route_choice route_choose(struct request *request);
 
 /* Why no route is left. */

@@ -4,20 +4,25 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/shm_ids.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
 #include "worker/worker_state.h"
 
-enum { CLIENT_CLOSED_REQUEST = 499, ACCESS_LINE_BYTES = 4096 };
+enum { CLIENT_CLOSED_REQUEST = 499, ACCESS_LINE_BYTES = 4096, PLAUSIBLE_TOKENS_MOST = 20000000 };
 /* The master sends lines that begin with this byte to the access log. */
 static const char ACCESS_MARK = 1;
 
 /* Is what the upstream reported its last word? Mid-stream reports are only a lower bound. */
 static bool usage_is_final(const struct request *request) {
     const struct openai_listener *listener = &request->listener;
-    return listener->has_usage && listener->usage.has_input &&
-           (listener->usage.has_output || !request->stream) &&
+    return listener->has_usage && listener->usage.has_input && (listener->usage.has_output || !request->stream) &&
            (!request->stream || listener->is_done || listener->has_finish);
+}
+
+/* Counts that no model can have are not believed: our own estimate stands in their place, flagged. */
+static bool is_plausible(const struct token_counts *counts) {
+    return counts->input_tokens <= PLAUSIBLE_TOKENS_MOST && counts->output_tokens <= PLAUSIBLE_TOKENS_MOST;
 }
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -26,18 +31,20 @@ void settle_count(struct request *request) {
     struct shm_usage_record_sh *record = &request->shared->record;
     const struct openai_listener *listener = &request->listener;
     struct token_counts counts = {.input_tokens = request->chat.prompt_tokens};
-    if (listener->has_usage) {
+    bool believed = listener->has_usage && is_plausible(&listener->usage.tokens);
+    if (believed) {
         counts = listener->usage.tokens;
         counts.input_tokens = listener->usage.has_input ? counts.input_tokens : request->chat.prompt_tokens;
     }
-    bool is_final = usage_is_final(request);
+    bool is_final = believed && usage_is_final(request);
     if (!is_final) {
         counts.output_tokens = larger(counts.output_tokens, openai_output_estimate(listener));
     }
     record->tokens = counts;
     record->first_byte_wall_ns = request->first_byte_wall_ns;
-    record->flags = is_final ? record->flags & ~(uint32_t)SHM_RECORD_ESTIMATED : record->flags | (uint32_t)SHM_RECORD_ESTIMATED;
-    if (listener->usage.clamped) {
+    record->flags =
+        is_final ? record->flags & ~(uint32_t)SHM_RECORD_ESTIMATED : record->flags | (uint32_t)SHM_RECORD_ESTIMATED;
+    if (listener->usage.clamped || (listener->has_usage && !believed)) {
         record->flags |= SHM_RECORD_CLAMPED;
     }
 }
@@ -47,7 +54,8 @@ int64_t settle_price_nusd(const struct request *request) {
     return money_of_tokens(&record->price, &record->tokens, record->markup);
 }
 
-/* What an upstream failed to deliver costs nothing. What a client left behind does: the upstream had taken the prompt. */
+/* What an upstream failed to deliver costs nothing. What a client left behind does: the upstream had taken the prompt.
+ */
 static bool is_billed(const struct request *request) { return request->served || request->left_upstream_working; }
 
 static void finish_record(struct request *request) {
@@ -62,14 +70,17 @@ static void finish_record(struct request *request) {
     }
     record->flags |= (request->client_left ? (uint32_t)SHM_RECORD_CLIENT_LEFT : 0) |
                      (request->error_event_sent ? (uint32_t)SHM_RECORD_ERROR_EVENT : 0);
-    const char *reason = request->client_left && !request->listener.has_finish ? "cancelled" : request->listener.finish_reason;
+    const char *reason =
+        request->client_left && !request->listener.has_finish ? "cancelled" : request->listener.finish_reason;
     (void)span_copy(span_text(is_billed(request) ? reason : ""), record->finish_reason, sizeof(record->finish_reason));
     record->price_nusd = settle_price_nusd(request);
     record->cost_nusd = money_of_tokens(&record->cost, &record->tokens, MARKUP_ONE);
     record->list_nusd = money_of_tokens(&record->list_price, &record->tokens, MARKUP_ONE);
 }
 
-static int64_t elapsed_us(int64_t from_ns, int64_t to_ns) { return from_ns != 0 && to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0; }
+static int64_t elapsed_us(int64_t from_ns, int64_t to_ns) {
+    return from_ns != 0 && to_ns > from_ns ? (to_ns - from_ns) / NS_PER_US : 0;
+}
 
 static void write_access_line(const struct request *request, const struct shm_usage_record_sh *record) {
     if (strcmp(request->worker->conf->log.access, "off") == 0) {
@@ -124,6 +135,9 @@ void settle_request(struct request *request) {
         limits_settle(request, money_add(record->tokens.input_tokens, record->tokens.output_tokens));
     } else {
         limits_return(request);
+    }
+    if (request->attempts == 0 && request->id_from_client) {
+        shm_id_forget(worker->map, request->key.tenant_index, request->id);
     }
     record_overhead(request);
     write_access_line(request, record);

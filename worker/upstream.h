@@ -23,11 +23,11 @@ struct upstream_head {
 };
 
 enum upstream_result {
-    UPSTREAM_ENDED,          /* the HTTP exchange ended as its framing says; what it means is the dialect's to judge */
-    UPSTREAM_NOT_REACHED,    /* no connection: refused, unknown host, TLS failure, forbidden address */
+    UPSTREAM_ENDED,           /* the HTTP exchange ended as its framing says; what it means is the dialect's to judge */
+    UPSTREAM_NOT_REACHED,     /* no connection: refused, unknown host, TLS failure, forbidden address */
     UPSTREAM_CONNECT_EXPIRED, /* no connection in time */
-    UPSTREAM_BROKEN,         /* the connection ended too early */
-    UPSTREAM_NOT_HTTP,       /* what came is no HTTP answer */
+    UPSTREAM_BROKEN,          /* the connection ended too early */
+    UPSTREAM_NOT_HTTP,        /* what came is no HTTP answer */
 };
 
 struct upstream_receiver {
@@ -39,10 +39,10 @@ struct upstream_receiver {
 
 struct upstream_spec {
     const struct conf_upstream *upstream;
-    const char *path;          /* "/chat/completions": joined to the upstream's base URL */
-    struct span body;          /* JSON; stays the caller's and must live until on_end or cancel */
+    const char *path; /* "/chat/completions": joined to the upstream's base URL */
+    struct span body; /* JSON; stays the caller's and must live until on_end or cancel */
     bool stream;
-    const char *request_id;    /* sent on as x-request-id */
+    const char *request_id; /* sent on as x-request-id */
 };
 
 /* Makes the worker's upstream side. on_connection is told of each new connection. */
@@ -51,8 +51,8 @@ struct upstreams *upstreams_new(struct loop *loop, void (*on_connection)(void *c
 /* Cancels nothing: every call must have ended. */
 void upstreams_free(struct upstreams *upstreams);
 
-/* Starts a call. NULL only when memory or descriptors are exhausted; failures to connect come as on_end, never from inside
- * this function. */
+/* Starts a call. NULL only when memory or descriptors are exhausted; failures to connect come as on_end, never from
+ * inside this function. */
 MUST_CHECK struct upstream_call *upstream_start(struct upstreams *upstreams, const struct upstream_spec *spec,
                                                 const struct upstream_receiver *receiver, void *context);
 

@@ -10,8 +10,8 @@ static bool is_private_v4(uint32_t ip) {
         uint32_t network;
         int bits;
     } networks[] = {
-        {0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},  {0xa9fe0000, 16}, {0xac100000, 12},
-        {0xc0000000, 24}, {0xc0a80000, 16}, {0xc6120000, 15}, {0xe0000000, 4},  {0xf0000000, 4},
+        {0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8}, {0xa9fe0000, 16}, {0xac100000, 12},
+        {0xc0000000, 24}, {0xc0a80000, 16}, {0xc6120000, 15}, {0xe0000000, 4}, {0xf0000000, 4},
     };
     for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++) {
         if ((ip ^ networks[i].network) >> (32 - networks[i].bits) == 0) {

@@ -122,7 +122,8 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *multi_ti
         socket->multi = owner->multi;
         (void)curl_multi_assign(owner->multi, fd, socket);
     }
-    uint32_t events = ((what & CURL_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) | ((what & CURL_POLL_OUT) != 0 ? (uint32_t)EPOLLOUT : 0);
+    uint32_t events =
+        ((what & CURL_POLL_IN) != 0 ? (uint32_t)EPOLLIN : 0) | ((what & CURL_POLL_OUT) != 0 ? (uint32_t)EPOLLOUT : 0);
     (void)loop_watch_set(side->loop, &socket->watch, fd, events);
     return 0;
 }
@@ -374,7 +375,8 @@ static bool add_header(struct curl_call *call, const char *name, const char *val
 /* The header list is an allow-list: nothing of the client's passes but what is named here. */
 static bool set_headers(struct curl_call *call, const struct upstream_spec *spec) {
     const struct conf_upstream *upstream = spec->upstream;
-    bool good = add_header(call, "Content-Type", "application/json") && add_header(call, "Accept-Encoding", "identity") &&
+    bool good = add_header(call, "Content-Type", "application/json") &&
+                add_header(call, "Accept-Encoding", "identity") &&
                 add_header(call, "Accept", spec->stream ? "text/event-stream" : "application/json") &&
                 add_header(call, "User-Agent", "tollgate/" TOLLGATE_VERSION) &&
                 (spec->request_id == NULL || add_header(call, "X-Request-Id", spec->request_id));

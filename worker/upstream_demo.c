@@ -45,7 +45,8 @@ static void end_call(struct demo_call *call, enum upstream_result result) {
 
 static void tell_head(struct demo_call *call) {
     const struct upstream_head head = {.status = call->refusal != NULL ? 400 : 200,
-                                       .content = call->refusal == NULL && call->stream ? UPSTREAM_EVENT_STREAM : UPSTREAM_JSON,
+                                       .content = call->refusal == NULL && call->stream ? UPSTREAM_EVENT_STREAM
+                                                                                        : UPSTREAM_JSON,
                                        .retry_after_ms = -1};
     call->head_told = true;
     call->base.receiver->on_head(call->base.context, &head);

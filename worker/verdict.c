@@ -16,7 +16,9 @@ static const struct error_row {
 #undef ERROR
 };
 
-struct verdict verdict_of(enum error_kind kind) { return (struct verdict){.kind = kind}; }
+struct verdict verdict_of(enum error_kind kind) {
+    return (struct verdict){.kind = kind};
+}
 
 struct verdict verdict_with(enum error_kind kind, const char *param, const char *format, ...) {
     struct verdict verdict = {.kind = kind};
@@ -34,12 +36,18 @@ int verdict_status(const struct verdict *verdict) { return rows[verdict->kind].s
 
 const char *verdict_code(const struct verdict *verdict) { return rows[verdict->kind].code; }
 
+const char *verdict_type(const struct verdict *verdict) { return rows[verdict->kind].type; }
+
+const char *verdict_text(const struct verdict *verdict) {
+    return verdict->message[0] != '\0' ? verdict->message : rows[verdict->kind].text;
+}
+
 void verdict_write_json(const struct verdict *verdict, struct buffer *out) {
     const struct error_row *row = &rows[verdict->kind];
     struct json_writer writer = json_writer_on(out);
     json_begin_object(&writer, NULL);
     json_begin_object(&writer, "error");
-    json_write_text(&writer, "message", verdict->message[0] != '\0' ? verdict->message : row->text);
+    json_write_text(&writer, "message", verdict_text(verdict));
     json_write_text(&writer, "type", row->type);
     json_write_text(&writer, "code", row->code);
     json_write_text(&writer, "param", verdict->param[0] != '\0' ? verdict->param : NULL);

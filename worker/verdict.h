@@ -33,6 +33,9 @@ struct verdict verdict_with(enum error_kind kind, const char *param, const char 
 
 int verdict_status(const struct verdict *verdict);
 const char *verdict_code(const struct verdict *verdict);
+const char *verdict_type(const struct verdict *verdict);
+/* Its own message, or its kind's. */
+const char *verdict_text(const struct verdict *verdict);
 
 /* Appends {"error": {"message", "type", "code", "param"}} . */
 void verdict_write_json(const struct verdict *verdict, struct buffer *out);

@@ -99,7 +99,8 @@ static bool is_finished(const struct worker *worker) {
 /* What a drain's deadline cuts: the clients get their error event, the ledger its records. */
 static void end_remaining(struct worker *worker) {
     for (struct request *request = worker->requests; request != NULL; request = request->next) {
-        request_fail(request, verdict_with(ERROR_overloaded, NULL, "This server is shutting down. Send the request again."));
+        request_fail(request,
+                     verdict_with(ERROR_overloaded, NULL, "This server is shutting down. Send the request again."));
     }
     for (int turn = 0; turn < 50 && worker->requests != NULL; turn++) {
         loop_run(worker->loop, 10);

@@ -65,7 +65,10 @@ function span(seconds) {
   return seconds < 172800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} d`;
 }
 
+let failing = false;
+
 function notice(text, isProblem = false) {
+  failing = isProblem;
   byId("notice").textContent = text;
   byId("notice").classList.toggle("problem", isProblem);
 }
@@ -435,16 +438,12 @@ const pages = {
 
 const current = () => (location.hash.slice(1) in pages ? location.hash.slice(1) : "overview");
 
-let failing = false;
-
 async function attempt(run) {
   try {
     await run();
     if (failing) notice("");
-    failing = false;
   } catch (error) {
     if (error.status === 401) return;
-    failing = true;
     notice(error.message, true);
   }
 }
