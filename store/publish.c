@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "shm/shm_keys.h"
 #include "store/price_book.h"
+#include "store/publish_ids.h"
 #include "store/spend.h"
 
 static const int64_t prices_interval_ns = 60 * NS_PER_S;
@@ -403,6 +404,9 @@ static bool publish_all_prices(struct publisher *publisher, struct kv_txn *txn, 
 bool publisher_all(struct publisher *publisher, struct buffer *error) {
     if (publisher == NULL) {
         return true;
+    }
+    if (publisher->fresh && !publish_ids(publisher->map, publisher->ledger, error)) {
+        return false;
     }
     struct kv_txn *txn = ledger_begin_read(publisher->ledger, error);
     if (txn == NULL) {

@@ -11,7 +11,7 @@
 
 /* Our count of the prompt is an estimate: only what is this many times the context is refused here, the rest is the
  * upstream's to judge. */
-enum { SURELY_TOO_LONG = 4 };
+enum { SURELY_TOO_LONG = 10 };
 
 static bool query_asks_stream(struct span query) {
     while (query.len != 0) {

@@ -198,6 +198,7 @@ def test_a_large_prompt_and_a_large_answer(relay, mock, key):
     body = case.body()
     body["messages"].insert(0, {"role": "system", "content": "p" * 1_000_000})
     answer = relay.chat(key, body)
+    assert answer.status == 200, answer.body[:300]
     assert len(answer.json()["choices"][0]["message"]["content"]) == 3_000_000
     assert len(case.last.json()["messages"][0]["content"]) == 1_000_000
 
