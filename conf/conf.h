@@ -18,7 +18,7 @@ enum conf_period { CONF_PERIOD_DAY, CONF_PERIOD_MONTH, CONF_PERIOD_TOTAL };
 enum conf_on_disconnect { CONF_DISCONNECT_CANCEL, CONF_DISCONNECT_DRAIN };
 enum conf_tristate { CONF_ANY, CONF_NO, CONF_YES };
 
-/* host as written without brackets; port 1-65535. */
+/* host as written without brackets; port 0-65535, where 0 lets the system pick one. */
 struct conf_address {
     char *text; /* as written: "127.0.0.1:8080", "[::1]:8080" */
     char *host;
@@ -117,7 +117,7 @@ struct conf {
     char *admin_token; /* a secret; NULL when none is set */
     int workers;       /* resolved: auto is the number of cores this process may use */
     char *state_dir;
-    char *timezone;
+    char *timezone; /* NULL only in a lenient configuration whose file does not tell: the store's holds */
     char *currency_code; /* NULL without a second currency */
     int64_t currency_per_usd_billionths;
     struct conf_upstream *upstreams;
@@ -200,6 +200,18 @@ struct conf *conf_load(const char *path, const char *state_override, struct conf
 /* As conf_load, from text (for tests and fuzzers); path is used in findings and for relative file: secrets. */
 struct conf *conf_parse(struct span text, const char *path, const char *state_override, struct conf_findings *findings);
 
+/* As conf_load, for commands that look at a server or a store and start none. Environment variables that are not set and
+ * files of secrets that cannot be read leave their setting empty. What else is wrong becomes a finding, and still a
+ * configuration comes back: settings have their defaults; routes, rules, prices, tiers and listeners with anything wrong
+ * in them are left out, and what then leads nowhere as well. NULL, with findings, only when the state directory cannot be
+ * told: no readable YAML mapping, or a `state` that is wrong, and no state_override. With one, even a missing file (path
+ * may be NULL) yields the defaults. */
+struct conf *conf_load_lenient(const char *path, const char *state_override, struct conf_findings *findings);
+
+/* As conf_load_lenient, from text. */
+struct conf *conf_parse_lenient(struct span text, const char *path, const char *state_override,
+                                struct conf_findings *findings);
+
 void conf_free(struct conf *conf);
 
 void conf_findings_free(struct conf_findings *findings);
@@ -222,7 +234,7 @@ int conf_upstream_index(const struct conf *conf, struct span name);
 MUST_CHECK bool conf_parse_duration(struct span text, int64_t *out_ms);
 MUST_CHECK bool conf_parse_size(struct span text, int64_t *out_bytes);
 
-/* Parses "host:port" or "[v6]:port"; false when it is neither. The texts are malloc'd into *out. */
+/* Parses "host:port" or "[v6]:port", port 0 too; false when it is neither. The texts are malloc'd into *out. */
 MUST_CHECK bool conf_parse_address(struct span text, struct conf_address *out);
 
 /* Appends the reference page of every setting (Markdown), made from the settings' table. */

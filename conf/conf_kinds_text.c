@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/calendar.h"
+#include "conf/conf_lenient.h"
 #include "conf/conf_net.h"
 
 enum { TEXT_MOST_BYTES = 1024, USER_MOST_BYTES = 32 };
@@ -110,7 +111,8 @@ static void read_file(struct conf_reader *reader, const struct conf_setting *set
     char *path = conf_keep_path(reader, scalar.text);
     struct buffer content;
     buffer_init(&content, file_most_bytes);
-    if (!conf_read_file(path, file_most_bytes, false, &content)) {
+    /* Whoever only looks at a server need not be able to read its keys. */
+    if (!conf_lenient_is_on(reader) && !conf_read_file(path, file_most_bytes, false, &content)) {
         conf_report(reader, place, value, "the file %s cannot be read: %s", scalar.quote,
                     errno == EINVAL ? "it is no regular file" : strerror(errno));
     }

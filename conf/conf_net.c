@@ -51,9 +51,9 @@ static bool parse_loose_ipv4(struct span text, struct in_addr *out) {
     return is_host_name(text) && copy_host(text, host) && inet_aton(host, out) == 1;
 }
 
-static bool parse_port(struct span text, int *out) {
+static bool parse_port(struct span text, int least, int *out) {
     int64_t port = 0;
-    if (text.len > 5 || !conf_units_parse_int(text, &port) || port < 1 || port > PORT_MOST) {
+    if (text.len > 5 || !conf_units_parse_int(text, &port) || port < least || port > PORT_MOST) {
         return false;
     }
     *out = (int)port;
@@ -85,7 +85,7 @@ static bool split_host(struct span text, struct span *host, struct span *rest, b
 bool conf_net_split_address(struct span text, struct span *host, int *port) {
     struct span rest;
     bool has_port = false;
-    return split_host(text, host, &rest, &has_port) && has_port && parse_port(rest, port);
+    return split_host(text, host, &rest, &has_port) && has_port && parse_port(rest, 0, port);
 }
 
 static char *copy_span(struct span text) {
@@ -110,7 +110,7 @@ bool conf_net_same_address(const struct conf_address *a, const struct conf_addre
     struct in6_addr b6;
     struct span a_host = span_text(a->host);
     struct span b_host = span_text(b->host);
-    if (a->port != b->port) {
+    if (a->port != b->port || a->port == 0) { /* each 0 becomes a port of its own */
         return false;
     }
     if (parse_ipv6(a_host, &a6) && parse_ipv6(b_host, &b6)) {
@@ -154,7 +154,7 @@ const char *conf_net_split_url(struct span text, struct conf_url *out) {
     struct span port_text;
     bool has_port = false;
     int port = 0;
-    if (!split_host(authority, &out->host, &port_text, &has_port) || (has_port && !parse_port(port_text, &port))) {
+    if (!split_host(authority, &out->host, &port_text, &has_port) || (has_port && !parse_port(port_text, 1, &port))) {
         return "has no valid host and port; write it like https://api.example.com:8443/v1";
     }
     return NULL;

@@ -12,10 +12,10 @@ struct conf_url {
     struct span path; /* from its '/' on; empty when there is none */
 };
 
-/* Splits "host:port" or "[v6]:port"; the host comes without brackets. */
+/* Splits "host:port" or "[v6]:port"; the host comes without brackets. Port 0 is one. */
 MUST_CHECK bool conf_net_split_address(struct span text, struct span *host, int *port);
 
-/* Do two addresses name the same place to listen on? Compares IP addresses by value. */
+/* Do two addresses name the same place to listen on? Compares IP addresses by value; port 0 is never the same. */
 bool conf_net_same_address(const struct conf_address *a, const struct conf_address *b);
 
 /* Splits a URL without credentials, query and fragment. Returns NULL, or what is wrong in words that quote nothing. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "conf/conf_kinds.h"
+#include "conf/conf_lenient.h"
 #include "conf/conf_lookup.h"
 
 void conf_place_append(const struct conf_place *place, struct buffer *out) {
@@ -36,9 +37,10 @@ void conf_report(struct conf_reader *reader, const struct conf_place *place, con
                       buffer_text(&text), what);
     free(what);
     buffer_fini(&text);
+    conf_lenient_drop(reader, place);
 }
 
-static const struct conf_setting *find_setting(enum conf_section section, struct span name) {
+const struct conf_setting *conf_setting_find(enum conf_section section, struct span name) {
     for (size_t i = 0; i < conf_setting_count; i++) {
         if (conf_settings[i].section == section && span_is(name, conf_settings[i].name)) {
             return &conf_settings[i];
@@ -83,6 +85,8 @@ static void report_unknown(struct conf_reader *reader, enum conf_section section
     }
     conf_findings_add(reader->findings, key->line, key->column, "%s", buffer_text(&text));
     buffer_fini(&text);
+    struct conf_place here = {.parent = place, .name = key->text, .at = key};
+    conf_lenient_drop(reader, &here);
 }
 
 /* The value of a setting nobody wrote, as if it had been written. */
@@ -110,6 +114,7 @@ static void read_setting(struct conf_reader *reader, const struct conf_setting *
             *(bool *)conf_field(object, setting->flag_offset) = true;
         }
         setting->kind->read(reader, setting, &here, entry->value, object);
+        conf_lenient_resolve(reader, setting, &here);
     } else if (setting->required) {
         const struct conf_node *at = place != NULL && place->at != NULL ? place->at : mapping;
         conf_report(reader, &here, at, "is missing; it needs %s", setting->kind->label);
@@ -121,7 +126,7 @@ static void read_setting(struct conf_reader *reader, const struct conf_setting *
 void conf_read_section(struct conf_reader *reader, enum conf_section section, const struct conf_place *place,
                        const struct conf_node *mapping, void *object) {
     for (int i = 0; i < mapping->count; i++) {
-        if (find_setting(section, mapping->entries[i].key->text) == NULL) {
+        if (conf_setting_find(section, mapping->entries[i].key->text) == NULL) {
             report_unknown(reader, section, place, mapping->entries[i].key);
         }
     }
@@ -140,6 +145,8 @@ bool conf_expect_kind(struct conf_reader *reader, const char *label, const struc
     }
     if (value->kind != CONF_NODE_BROKEN) {
         conf_report(reader, place, value, conf_tree_is_null(value) ? "has no value; it needs %s" : "needs %s", label);
+    } else {
+        conf_lenient_drop(reader, place);
     }
     return false;
 }

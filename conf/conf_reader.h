@@ -57,6 +57,7 @@ struct conf_reader {
     struct arena *arena;
     struct conf_findings *findings;
     const char *directory; /* what relative file names are relative to */
+    struct conf_lenient *lenient; /* NULL: a strict reading */
 };
 
 /* Reads value into object (the struct the setting's offsets are in), or reports. */
@@ -89,6 +90,9 @@ struct conf_setting {
 
 extern const struct conf_setting conf_settings[];
 extern const size_t conf_setting_count;
+
+/* The row of a setting, or NULL. */
+const struct conf_setting *conf_setting_find(enum conf_section section, struct span name);
 
 /* Reads every setting of a section out of a mapping: unknown names, required ones, defaults, then the section's own
  * check. */

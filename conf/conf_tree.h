@@ -15,6 +15,7 @@ enum conf_node_kind { CONF_NODE_SCALAR, CONF_NODE_LIST, CONF_NODE_MAPPING, CONF_
 struct conf_node {
     enum conf_node_kind kind; /* broken: refused and reported already; readers pass over it */
     bool plain;               /* a scalar without quotes */
+    bool dropped;             /* a lenient reading takes it out (conf_lenient.h) */
     int line;                 /* 1-based; 0 for a default, which stands in no file */
     int column;
     struct span text;           /* scalars: as written, zero-terminated */

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "conf/conf_reader.h"
+#include "conf/conf_lenient.h"
 
 static bool is_variable_character(char c, bool first) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || (!first && c >= '0' && c <= '9');
@@ -33,6 +33,9 @@ static size_t expand_variable(struct conf_reader *reader, const struct conf_plac
     char variable[CONF_QUOTE_BYTES];
     (void)span_copy(name, variable, sizeof(variable));
     const char *content = getenv(variable);
+    if (content == NULL && conf_lenient_tolerates(reader)) {
+        return 0;
+    }
     if (content == NULL) {
         conf_report(reader, place, value, "the environment variable %s is not set; set it or take ${%s} out", variable,
                     variable);
@@ -96,6 +99,7 @@ bool conf_take_scalar(struct conf_reader *reader, const struct conf_place *place
                       const char *label, struct conf_scalar *out) {
     *out = (struct conf_scalar){.text = SPAN_EMPTY};
     if (value->kind == CONF_NODE_BROKEN) {
+        conf_lenient_drop(reader, place);
         return false;
     }
     if (value->kind != CONF_NODE_SCALAR) {
@@ -114,6 +118,9 @@ bool conf_take_scalar(struct conf_reader *reader, const struct conf_place *place
         return false;
     }
     fill_quote(out);
+    if (out->text.len == 0 && out->is_expanded && conf_lenient_tolerates(reader)) {
+        return false;
+    }
     if (out->text.len == 0) {
         conf_report(reader, place, value, "is empty; it needs %s", label);
         return false;
@@ -121,8 +128,34 @@ bool conf_take_scalar(struct conf_reader *reader, const struct conf_place *place
     return true;
 }
 
+static struct span without_line_end(struct span text) {
+    while (text.len != 0 && (text.base[text.len - 1] == '\n' || text.base[text.len - 1] == '\r')) {
+        text.len--;
+    }
+    return text;
+}
+
+/* False with errno set; ENODATA when nothing in the file can be a secret. */
+static bool read_secret_file(const char *path, struct buffer *content) {
+    if (!conf_read_file(path, CONF_VALUE_MOST_BYTES, false, content)) {
+        return false;
+    }
+    struct span text = without_line_end(buffer_span(content));
+    errno = ENODATA;
+    return text.len != 0 && memchr(text.base, '\0', text.len) == NULL;
+}
+
 static const char *why_unreadable(void) {
     return errno == EFBIG ? "it is too large" : errno == EINVAL ? "it is no regular file" : strerror(errno);
+}
+
+static void report_secret_file(struct conf_reader *reader, const struct conf_place *place,
+                               const struct conf_node *value) {
+    if (errno == ENODATA) {
+        conf_report(reader, place, value, "the secret's file is empty or holds a zero byte");
+    } else {
+        conf_report(reader, place, value, "the secret's file cannot be read: %s", why_unreadable());
+    }
 }
 
 bool conf_take_secret(struct conf_reader *reader, const struct conf_place *place, const struct conf_node *value,
@@ -136,20 +169,11 @@ bool conf_take_secret(struct conf_reader *reader, const struct conf_place *place
     const char *path = conf_keep_path(reader, span_skip(out->text, strlen("file:")));
     struct buffer content;
     buffer_init(&content, CONF_VALUE_MOST_BYTES);
-    bool done = conf_read_file(path, CONF_VALUE_MOST_BYTES, false, &content);
-    if (!done) {
-        conf_report(reader, place, value, "the secret's file cannot be read: %s", why_unreadable());
-    } else {
-        struct span text = buffer_span(&content);
-        while (text.len != 0 && (text.base[text.len - 1] == '\n' || text.base[text.len - 1] == '\r')) {
-            text.len--;
-        }
-        if (text.len == 0 || memchr(text.base, '\0', text.len) != NULL) {
-            conf_report(reader, place, value, "the secret's file is empty or holds a zero byte");
-            done = false;
-        } else {
-            out->text = span_text(conf_keep(reader, text));
-        }
+    bool done = read_secret_file(path, &content);
+    if (done) {
+        out->text = span_text(conf_keep(reader, without_line_end(buffer_span(&content))));
+    } else if (!conf_lenient_tolerates(reader)) {
+        report_secret_file(reader, place, value);
     }
     if (content.base != NULL) {
         explicit_bzero(content.base, content.size);

@@ -110,6 +110,7 @@ struct cli {
     int tag_count;
     enum cli_format format;
     struct conf *conf;
+    int finding_count; /* of the configuration, when it was read leniently */
     struct client *client;
     struct ledger *ledger;
     struct buffer answer; /* of the last operation */

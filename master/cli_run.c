@@ -20,14 +20,37 @@ static int refuse_missing_file(const struct cli *cli) {
                       "one with -c FILE, copy the sample conf/sample.yaml, or try it out with ./dev run");
 }
 
-static int print_findings(struct conf_findings *findings) {
+int cli_refuse_findings(const struct cli *cli, const char *path, struct conf_findings *findings) {
     struct buffer text;
     buffer_init(&text, CLI_TEXT_MOST);
     conf_findings_print(findings, &text);
-    (void)fprintf(stderr, "%s", buffer_text(&text));
+    int status = cli_misuse(cli, "%s is not valid; correct this:\n%.*s", path, (int)text.len - (text.len != 0),
+                            buffer_text(&text));
     buffer_fini(&text);
     conf_findings_free(findings);
-    return CLI_EXIT_USAGE;
+    return status;
+}
+
+static int use_zone(const struct cli *cli) {
+    const char *zone = cli->values[CLI_TZ] != NULL ? cli->values[CLI_TZ] : cli->conf->timezone;
+    if (zone != NULL && !calendar_use_zone(zone)) {
+        return cli_misuse(cli, "this system knows no time zone \"%s\"; use a name such as Europe/Berlin or UTC", zone);
+    }
+    return CLI_EXIT_DONE;
+}
+
+int cli_load_strictly(struct cli *cli) {
+    const char *path = conf_find_file(cli->values[CLI_CONFIG]);
+    if (path == NULL) {
+        return refuse_missing_file(cli);
+    }
+    struct conf_findings findings;
+    cli->conf = conf_load(path, cli->values[CLI_STATE], &findings);
+    if (cli->conf == NULL) {
+        return cli_refuse_findings(cli, path, &findings);
+    }
+    conf_findings_free(&findings);
+    return use_zone(cli);
 }
 
 int cli_load(struct cli *cli) {
@@ -35,21 +58,17 @@ int cli_load(struct cli *cli) {
         return CLI_EXIT_DONE;
     }
     const char *path = conf_find_file(cli->values[CLI_CONFIG]);
-    if (path == NULL) {
+    if (path == NULL && cli->values[CLI_STATE] == NULL) {
         return refuse_missing_file(cli);
     }
-    struct conf_findings findings = {.count = 0};
-    cli->conf = conf_load(path, cli->values[CLI_STATE], &findings);
+    struct conf_findings findings;
+    cli->conf = conf_load_lenient(path, cli->values[CLI_STATE], &findings);
     if (cli->conf == NULL) {
-        (void)cli_misuse(cli, "%s is not valid; correct this:", path);
-        return print_findings(&findings);
+        return cli_refuse_findings(cli, path, &findings);
     }
+    cli->finding_count = findings.count;
     conf_findings_free(&findings);
-    const char *zone = cli->values[CLI_TZ] != NULL ? cli->values[CLI_TZ] : cli->conf->timezone;
-    if (!calendar_use_zone(zone)) {
-        return cli_misuse(cli, "this system knows no time zone \"%s\"; use a name such as Europe/Berlin or UTC", zone);
-    }
-    return CLI_EXIT_DONE;
+    return use_zone(cli);
 }
 
 const char *cli_state_dir(struct cli *cli, int *status) {
@@ -91,6 +110,14 @@ void cli_request_begin(struct cli_request *request, const char *operation) {
     json_write_text(&request->json, "op", operation);
 }
 
+/* Without a server the names of tiers and models are checked against the configuration read here. */
+static void warn_of_findings(const struct cli *cli) {
+    if (cli->finding_count != 0 && (cli->command->accepts & (CLI_BIT(CLI_TIER) | CLI_BIT(CLI_MODELS))) != 0) {
+        (void)fprintf(stderr, "tollgate: warning: %s has %d finding%s; tollgate check -c %s lists them\n",
+                      cli->conf->path, cli->finding_count, cli->finding_count == 1 ? "" : "s", cli->conf->path);
+    }
+}
+
 static int open_client(struct cli *cli, bool make_state) {
     if (cli->client != NULL) {
         return CLI_EXIT_DONE;
@@ -104,6 +131,8 @@ static int open_client(struct cli *cli, bool make_state) {
     cli->client = client_open(cli->conf, make_state, &error);
     if (cli->client == NULL) {
         status = cli_fail(cli, "%s", buffer_text(&error));
+    } else if (!client_is_remote(cli->client)) {
+        warn_of_findings(cli);
     }
     buffer_fini(&error);
     return status;

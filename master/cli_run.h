@@ -13,8 +13,15 @@
 #include "store/client.h"
 #include "store/ledger.h"
 
-/* Loads the configuration into cli->conf and puts the time zone in force. Findings go to stderr. */
+/* Loads the configuration into cli->conf and puts the time zone in force. What is wrong in it does not matter, as long
+ * as it tells the state directory, or --state does. */
 MUST_CHECK int cli_load(struct cli *cli);
+
+/* The same for commands that need a configuration without findings; they go to stderr. */
+MUST_CHECK int cli_load_strictly(struct cli *cli);
+
+/* Prints the findings of the configuration at path, and frees them. Returns CLI_EXIT_USAGE. */
+int cli_refuse_findings(const struct cli *cli, const char *path, struct conf_findings *findings);
 
 /* The state directory: of --state, or of the configuration. NULL with *status set. */
 MUST_CHECK const char *cli_state_dir(struct cli *cli, int *status);

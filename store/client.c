@@ -23,25 +23,32 @@ enum { READ_BYTES = 16384, ANSWER_SECONDS = 120, ZONE_BYTES = 256 };
 static const int64_t patience_ns = 10 * NS_PER_S;
 static const int64_t pause_ns = 50 * NS_PER_MS;
 
+struct zone {
+    char name[ZONE_BYTES];
+};
+
 struct client {
     char *state_dir;
     const struct conf *conf; /* NULL for client_connect */
     int fd;                  /* connection to the server, or -1 */
     int lock_fd;             /* the state lock, or -1 */
     struct ledger *ledger;   /* with the lock */
+    struct zone zone;        /* of the books; empty when it is not told */
 };
 
 /* --- the zone in force is the process's, and only borrowed here --- */
 
-struct zone {
-    char name[ZONE_BYTES];
-};
-
-static void take_zone(struct zone *before, const struct conf *conf) {
+static void note_zone(struct zone *out) {
     const char *name = getenv("TZ");
-    (void)span_copy(name != NULL && name[0] != '\0' ? span_text(name) : SPAN_LITERAL("UTC"), before->name,
-                    sizeof before->name);
-    (void)!calendar_use_zone(conf->timezone);
+    (void)span_copy(name != NULL && name[0] != '\0' ? span_text(name) : SPAN_LITERAL("UTC"), out->name,
+                    sizeof out->name);
+}
+
+static void take_zone(struct zone *before, const struct zone *zone) {
+    note_zone(before);
+    if (zone->name[0] != '\0') {
+        (void)!calendar_use_zone(zone->name);
+    }
 }
 
 static void give_zone_back(const struct zone *before) { (void)!calendar_use_zone(before->name); }
@@ -76,6 +83,9 @@ static struct client *new_client(const char *state_dir, const struct conf *conf)
     *client = (struct client){.conf = conf, .fd = -1, .lock_fd = -1};
     client->state_dir = strdup(state_dir);
     CHECK(client->state_dir != NULL);
+    if (conf != NULL && conf->timezone != NULL) {
+        (void)span_copy(span_text(conf->timezone), client->zone.name, sizeof client->zone.name);
+    }
     return client;
 }
 
@@ -93,11 +103,12 @@ struct client *client_connect(const char *state_dir, struct buffer *error) {
 /* With the lock held: brings in what a dead server left and opens the books. */
 static bool open_books(struct client *client, struct buffer *error) {
     struct zone before;
-    take_zone(&before, client->conf);
+    take_zone(&before, &client->zone);
     bool opened = ledger_recover(client->conf, error);
     if (opened) {
         client->ledger = ledger_open(client->state_dir, LEDGER_WRITE, error);
         opened = client->ledger != NULL && spend_use_zone(client->ledger, client->conf->timezone, error);
+        note_zone(&client->zone);
     }
     give_zone_back(&before);
     return opened;
@@ -263,7 +274,7 @@ static bool call_server(struct client *client, struct span request, struct buffe
 static bool run_here(struct client *client, struct ledger *ledger, struct span request, struct buffer *answer) {
     struct operations operations = {.ledger = ledger, .conf = client->conf};
     struct zone before;
-    take_zone(&before, client->conf);
+    take_zone(&before, &client->zone);
     bool done = operations_run(&operations, request, answer);
     give_zone_back(&before);
     return done;

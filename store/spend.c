@@ -113,8 +113,23 @@ bool spend_use_stored_zone(struct kv_txn *txn) {
            (span_copy(stored, zone, sizeof zone) && calendar_use_zone(zone));
 }
 
+static bool use_stored_zone(struct ledger *ledger, struct buffer *error) {
+    struct kv_txn *txn = ledger_begin_write(ledger, error);
+    bool known = txn != NULL && spend_use_stored_zone(txn);
+    if (txn != NULL && !known) {
+        buffer_append_text(error, "the time zone of the store does not exist on this system");
+    }
+    if (txn != NULL) {
+        ledger_abort_write(ledger, txn);
+    }
+    return known;
+}
+
 bool spend_use_zone(struct ledger *ledger, const char *zone, struct buffer *error) {
     struct span stored = SPAN_EMPTY;
+    if (zone == NULL) {
+        return use_stored_zone(ledger, error);
+    }
     if (!calendar_use_zone(zone)) {
         buffer_format(error, "the time zone %s does not exist on this system", zone);
         return false;

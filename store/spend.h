@@ -28,7 +28,8 @@ void spend_whole_from(struct kv_txn *txn, int64_t out_wall_ns[static SHM_WINDOWS
 /* Puts in force the zone that the stored rows are of. Returns false when this system lacks it. */
 MUST_CHECK bool spend_use_stored_zone(struct kv_txn *txn);
 
-/* Puts `zone` (an IANA name) in force for the spend of this ledger, rebuilding days and months when it was another. */
+/* Puts `zone` (an IANA name) in force for the spend of this ledger, rebuilding days and months when it was another.
+ * NULL: whichever zone the stored rows are of. */
 MUST_CHECK bool spend_use_zone(struct ledger *ledger, const char *zone, struct buffer *error);
 
 /* Deletes at most `most` rows of days and months that ended long ago. Returns how many, or -1 with *error set. */

@@ -103,6 +103,11 @@ static bool has_budget(const struct request *request) {
     return found;
 }
 
+bool admit_may_price(const struct request *request, int model) {
+    struct price price;
+    return !has_budget(request) || price_of_model(request, model, &price);
+}
+
 static int64_t first_slice_tokens(const struct request *request) {
     int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
     int64_t cap = request->chat.max_tokens;
@@ -171,7 +176,6 @@ static struct verdict take_slot(struct request *request) {
 }
 
 struct verdict admit_request(struct request *request) {
-    struct price price;
     if (!server_takes_work(request->worker)) {
         return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
     }
@@ -179,7 +183,7 @@ struct verdict admit_request(struct request *request) {
     if (verdict.kind == ERROR_NONE) {
         verdict = find_model(request);
     }
-    if (verdict.kind == ERROR_NONE && has_budget(request) && !price_of_model(request, request->model_asked, &price)) {
+    if (verdict.kind == ERROR_NONE && !admit_may_price(request, request->model_asked)) {
         verdict = verdict_of(ERROR_model_not_priced);
     }
     if (verdict.kind == ERROR_NONE) {

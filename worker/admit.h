@@ -8,6 +8,9 @@
 /* Verdict ERROR_NONE: admitted, request->slot is set. Otherwise nothing is held. */
 struct verdict admit_request(struct request *request);
 
+/* May this key be served by a model, as far as prices go? A key with a budget needs one that has a price. */
+bool admit_may_price(const struct request *request, int model);
+
 /* Fills the record's served model, prices and costs for the route of the current try. */
 void admit_price_route(struct request *request);
 

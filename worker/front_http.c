@@ -8,7 +8,7 @@
 #include "worker/front_guard.h"
 #include "worker/worker_state.h"
 
-enum { OUT_BYTES_MOST = 72 << 20, ADDRESS_BYTES = NI_MAXHOST };
+enum { OUT_BYTES_MOST = 72 << 20, PIECE_BYTES = 64 << 10, ADDRESS_BYTES = NI_MAXHOST };
 
 /* An HTTP exchange: our side of one h2o_req_t. Lives in the request's pool as a shared object, so that its dispose hook
  * runs exactly once however the request ends. */
@@ -18,7 +18,8 @@ struct exchange {
     struct worker *worker;
     h2o_req_t *req;
     struct buffer filling; /* what leaves with the next send */
-    struct buffer flying;  /* what h2o is sending */
+    struct buffer flying;  /* what h2o is sending, a piece at a time */
+    size_t flown;          /* bytes of it that h2o has been given */
     struct loop_task flush;
     struct loop_watch hang_up; /* HTTP/1.1: h2o does not look at the socket while a request runs */
     struct loop_timer stalled; /* a send makes no progress */
@@ -37,6 +38,7 @@ struct http_handler {
 #define EXCHANGE_OF(pointer, member) ((struct exchange *)(void *)((char *)(pointer)-offsetof(struct exchange, member)))
 
 static void release_memory(struct exchange *exchange) {
+    exchange->flown = 0;
     if (exchange->flying.size > 4096) {
         buffer_fini(&exchange->flying);
     } else {
@@ -64,29 +66,42 @@ static void cut_connection(struct exchange *exchange) {
 
 /* --- sending --- */
 
-static void send_now(struct exchange *exchange) {
-    h2o_send_state_t state = !exchange->ending  ? H2O_SEND_STATE_IN_PROGRESS
+/* Pieces bound the time one send may take, so that a slow reader that reads is told from one that does not. */
+static void send_piece(struct exchange *exchange) {
+    size_t left = exchange->flying.len - exchange->flown;
+    size_t len = left < PIECE_BYTES ? left : PIECE_BYTES;
+    bool is_last = exchange->ending && len == left && exchange->filling.len == 0;
+    h2o_send_state_t state = !is_last           ? H2O_SEND_STATE_IN_PROGRESS
                              : exchange->broken ? H2O_SEND_STATE_ERROR
                                                 : H2O_SEND_STATE_FINAL;
-    struct buffer sent = exchange->filling;
-    exchange->filling = exchange->flying;
-    exchange->flying = sent;
-    h2o_iovec_t vector = h2o_iovec_init(exchange->flying.base, exchange->flying.len);
+    h2o_iovec_t vector = h2o_iovec_init(exchange->flying.base + exchange->flown, len);
+    exchange->flown += len;
     exchange->sending = true;
-    worker_count(exchange->worker, SHM_COUNTER_bytes_relayed, exchange->flying.len);
-    if (exchange->ending) {
-        exchange->over = true;
+    exchange->over = is_last;
+    worker_count(exchange->worker, SHM_COUNTER_bytes_relayed, len);
+    if (is_last) {
         loop_watch_clear(exchange->worker->loop, &exchange->hang_up);
     }
     int64_t write_timeout_ns = exchange->worker->conf->request_limits.write_timeout_ms * NS_PER_MS;
     loop_timer_set(exchange->worker->loop, &exchange->stalled, clock_mono_ns() + write_timeout_ns);
     /* The exchange may be gone when this returns. */
-    h2o_send(exchange->req, &vector, vector.len != 0 ? 1 : 0, state);
+    h2o_send(exchange->req, &vector, len != 0 ? 1 : 0, state);
+}
+
+static void send_now(struct exchange *exchange) {
+    if (exchange->flown == exchange->flying.len) {
+        struct buffer sent = exchange->filling;
+        exchange->filling = exchange->flying;
+        exchange->flying = sent;
+        exchange->flown = 0;
+        buffer_clear(&exchange->filling);
+    }
+    send_piece(exchange);
 }
 
 static void on_flush(struct loop_task *task) {
     struct exchange *exchange = EXCHANGE_OF(task, flush);
-    bool anything = exchange->filling.len != 0 || exchange->ending;
+    bool anything = exchange->filling.len != 0 || exchange->flown < exchange->flying.len || exchange->ending;
     if (exchange->started && !exchange->sending && !exchange->over && anything) {
         send_now(exchange);
     }
@@ -100,11 +115,13 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req) {
     (void)req;
     exchange->sending = false;
     loop_timer_clear(exchange->worker->loop, &exchange->stalled);
-    release_memory(exchange);
+    if (exchange->flown == exchange->flying.len) {
+        release_memory(exchange);
+    }
     if (exchange->front.request != NULL) {
         request_drained(exchange->front.request);
     }
-    if (exchange->filling.len != 0 || exchange->ending) {
+    if (exchange->filling.len != 0 || exchange->flown < exchange->flying.len || exchange->ending) {
         flush_later(exchange);
     }
 }
@@ -209,7 +226,7 @@ static void answer(struct front *front, const struct reply *reply, struct span b
 
 static size_t pending_bytes(const struct front *front) {
     const struct exchange *exchange = exchange_of(front);
-    return exchange->filling.len + (exchange->sending ? exchange->flying.len : 0);
+    return exchange->filling.len + exchange->flying.len;
 }
 
 static const struct front_driver http_driver = {.header = get_header,

@@ -49,14 +49,16 @@ static void write_client(struct request *request, struct span bytes) {
 void relay_heartbeat(struct request *request) {
     int64_t interval_ns = request->worker->conf->streams.heartbeat_ms * NS_PER_MS;
     int64_t now_mono_ns = clock_mono_ns();
-    if (request->front == NULL || request_is_posted(request)) {
+    if (request->front == NULL) {
         return;
     }
-    if (now_mono_ns - request->last_write_mono_ns >= interval_ns) {
+    if (now_mono_ns - request->last_write_mono_ns >= interval_ns && !request_is_posted(request)) {
         write_client(request, SPAN_LITERAL(KEEP_ALIVE));
         worker_count(request->worker, SHM_COUNTER_heartbeats, 1);
     }
-    loop_timer_set(request->worker->loop, &request->heartbeat, request->last_write_mono_ns + interval_ns);
+    int64_t next_mono_ns = request->last_write_mono_ns + interval_ns;
+    loop_timer_set(request->worker->loop, &request->heartbeat,
+                   next_mono_ns > now_mono_ns ? next_mono_ns : now_mono_ns + interval_ns);
 }
 
 /* --- the answer of an upstream --- */
@@ -199,9 +201,11 @@ static bool on_bytes(void *context, struct span bytes) {
         request->orphan_bytes += (int64_t)bytes.len;
         if (request->orphan_bytes > ORPHAN_BYTES_MOST) {
             request_post(request, REQUEST_settle);
-            break;
+        } else if (request->stream) {
+            read_stream(request, bytes);
+        } else {
+            gather_answer(request, bytes);
         }
-        read_stream(request, bytes);
         break;
     default:
         read_stream(request, bytes);
@@ -367,6 +371,14 @@ void relay_stop(struct request *request) {
     if (request->attempt.call != NULL) {
         upstream_cancel(request->attempt.call);
         request->attempt.call = NULL;
+    }
+}
+
+void relay_end_try(struct request *request) {
+    relay_stop(request);
+    if (request->attempt.upstream != NULL) {
+        limits_return_upstream(request, false);
+        request->shared->upstream_row = SHM_NO_ROW;
     }
 }
 

@@ -28,6 +28,9 @@ void relay_orphan_begin(struct request *request);
 
 /* Ends a running call. */
 void relay_stop(struct request *request);
+
+/* The current try has failed: ends its call and gives its upstream's limits back. */
+void relay_end_try(struct request *request);
 void relay_free(struct request *request);
 
 #endif

@@ -104,6 +104,7 @@ static enum step_result step_admit(struct request *request) {
 }
 
 static enum step_result step_send(struct request *request) {
+    relay_end_try(request);
     enum route_choice choice = route_choose(request);
     if (choice == ROUTE_NONE) {
         request->verdict = route_verdict(request);
@@ -279,8 +280,12 @@ void request_client_gone(struct request *request) {
         return;
     }
     request->left_upstream_working = request->attempt.call != NULL && (!request_is_posted(request) || request->served);
-    bool drains = relay_may_orphan(request);
-    request_post(request, drains ? REQUEST_orphan : REQUEST_settle);
+    if (request->posted == REQUEST_send) {
+        /* Another try was decided in this turn; there is nobody to try for any more. */
+        request->posted = REQUEST_settle;
+        return;
+    }
+    request_post(request, relay_may_orphan(request) ? REQUEST_orphan : REQUEST_settle);
 }
 
 void request_drained(struct request *request) { relay_resume(request); }

@@ -4,6 +4,8 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "shm/shm_breaker.h"
+#include "worker/admit.h"
+#include "worker/auth.h"
 #include "worker/limits.h"
 #include "worker/worker_state.h"
 
@@ -111,6 +113,12 @@ static bool claim(struct request *request, int place, int route_index) {
     return false;
 }
 
+/* A fallback must be allowed to the key and priced for it as the model asked for was. */
+static bool may_serve(const struct request *request, int place) {
+    int model = model_at(request, place);
+    return place == 0 || (auth_allows_model(request, model) && admit_may_price(request, model));
+}
+
 /* Tries the places in order, skipping the routes in `skip`. With one try left it goes to a fallback rather than to
  * another route of the same model, so that a fallback is reached however many routes there are. */
 static bool choose_among(struct request *request, uint64_t skip) {
@@ -119,6 +127,9 @@ static bool choose_among(struct request *request, uint64_t skip) {
     for (int place = last_try && places > 1 && request->fallbacks_used == 0 ? 1 : 0; place < places; place++) {
         const struct conf_model *model = &request->worker->conf->models[model_at(request, place)];
         int bit = first_bit(request, place);
+        if (!may_serve(request, place)) {
+            continue;
+        }
         for (int route = pick_route(request, model, bit, skip); route >= 0;
              route = pick_route(request, model, bit, skip)) {
             skip |= UINT64_C(1) << (bit + route);

@@ -13,6 +13,8 @@
 #include "worker/front_listen.h"
 #include "worker/worker_state.h"
 
+#define LAST_WORDS_NS (1000 * NS_PER_MS)
+
 enum { TURN_MOST_MS = 1000, SCRATCH_BYTES_MOST = 16 << 20 };
 
 #define WORKER_OF(pointer, member) ((struct worker *)(void *)((char *)(pointer)-offsetof(struct worker, member)))
@@ -96,15 +98,18 @@ static bool is_finished(const struct worker *worker) {
     return worker->draining && worker->requests == NULL && front_connections(worker->front) == 0;
 }
 
-/* What a drain's deadline cuts: the clients get their error event, the ledger its records. */
+/* What a drain's deadline cuts: the clients get their error event, the ledger its records. Then a moment for the bytes
+ * to leave. */
 static void end_remaining(struct worker *worker) {
+    int64_t until_mono_ns = clock_mono_ns() + LAST_WORDS_NS;
     for (struct request *request = worker->requests; request != NULL; request = request->next) {
         request_fail(request,
                      verdict_with(ERROR_overloaded, NULL, "This server is shutting down. Send the request again."));
     }
-    for (int turn = 0; turn < 50 && worker->requests != NULL; turn++) {
+    do {
+        front_close_idle(worker->front);
         loop_run(worker->loop, 10);
-    }
+    } while ((worker->requests != NULL || front_connections(worker->front) != 0) && clock_mono_ns() < until_mono_ns);
 }
 
 static void serve(struct worker *worker) {

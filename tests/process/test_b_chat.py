@@ -195,7 +195,7 @@ def test_unicode_passes_whole(relay, mock, key):
 
 def test_a_large_prompt_and_a_large_answer(relay, mock, key):
     case = mock.case(behaviour.chat("x" * 3_000_000))
-    body = case.body()
+    body = case.body("large-model")
     body["messages"].insert(0, {"role": "system", "content": "p" * 1_000_000})
     answer = relay.chat(key, body)
     assert answer.status == 200, answer.body[:300]

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from harness.relay import CHAT, bearer
+from harness import config
+from harness.relay import CHAT, bearer, cost_of
 from harness.wait import LIMIT_S, SLOWNESS, until
 from mock import behaviour
 
@@ -32,6 +33,8 @@ def test_before_the_first_byte(relay, mock, key, how, stream):
     assert_let_go(case, left_at)
     record = relay.record(name)
     assert record["estimated"] is True and record["output_tokens"] == 0
+    assert record["status"] == 499 and record["input_tokens"] > 0
+    assert record["price_usd"] == cost_of(record, config.PRICE)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

@@ -22,12 +22,12 @@ def certificate(tmp_path_factory):
 @pytest.fixture(scope="module")
 def secure(module_relay, certificate):
     """A relay with a cleartext and a TLS address; .tls_port is the latter."""
+    tls_port = free_port()
     addresses = [{"address": f"127.0.0.1:{free_port()}"},
-                 {"address": f"127.0.0.1:{free_port()}",
+                 {"address": f"127.0.0.1:{tls_port}",
                   "tls": {"certificate": str(certificate[0]), "key": str(certificate[1])}}]
     relay = module_relay({"listen": addresses, "workers": 3})
-    assert relay.addresses[1].startswith("https://")
-    relay.tls_port = int(relay.addresses[1].rsplit(":", 1)[1])
+    relay.tls_port = tls_port
     relay.key = relay.create_key(relay.create_tenant("tls"))
     return relay
 

@@ -32,19 +32,19 @@ def streams_of(relay):
 
 
 def open_streams(relay, mock, count):
-    """Live streams that wait after six events, and their pace."""
-    pace = mock.pace()
-    case = mock.case(behaviour.stream(*WORDS, pace=pace))
-    return [relay.stream_after(relay.key, case, pace, 6) for _ in range(count)], pace
+    """Live streams that wait after six events each, and a function that lets all of them go on."""
+    paces = [mock.pace() for _ in range(count)]
+    streams = [relay.stream_after(relay.key, mock.case(behaviour.stream(*WORDS, pace=pace)), pace, 6) for pace in paces]
+    return streams, lambda: [pace.open() for pace in paces]
 
 
 def test_a_killed_worker_takes_its_own_streams_only(serving, mock):
-    streams, pace = open_streams(serving, mock, 12)
+    streams, let_go = open_streams(serving, mock, 12)
     until(lambda: sum(streams_of(serving).values()) == 12, "twelve live streams in status")
     victim, own = max(streams_of(serving).items(), key=lambda item: item[1])
     os.kill(victim, signal.SIGKILL)
     until(lambda: victim not in serving.worker_pids() and len(serving.worker_pids()) == 2, "a new worker")
-    pace.open()
+    let_go()
     ends = [end_of(stream) for stream in streams]
     assert ends.count("broken") == own and ends.count("done") == 12 - own
     for stream, end in zip(streams, ends):
@@ -72,10 +72,10 @@ def end_of(stream):
 def test_workers_killed_again_and_again_lose_nothing(serving, mock):
     names = []
     for round_number in range(4):
-        streams, pace = open_streams(serving, mock, 6)
+        streams, let_go = open_streams(serving, mock, 6)
         names += [stream.id for stream in streams]
         os.kill(serving.worker_pids()[round_number % 2], signal.SIGKILL)
-        pace.open()
+        let_go()
         for stream in streams:
             end_of(stream)
         until(lambda: serving.get_or_none("/healthz"), "a worker that serves")
@@ -86,7 +86,7 @@ def test_workers_killed_again_and_again_lose_nothing(serving, mock):
 
 def whole(relay, names):
     """All records once there are as many as names, else None."""
-    records = relay.records("--last", "1000")
+    records = relay.records("--last", "100000")
     return records if len(records) >= len(names) else None
 
 
@@ -125,30 +125,30 @@ def ledger_pid_or_none(relay):
 
 def test_everything_killed_at_once_is_recovered_at_the_next_start(serving, mock):
     done = [serving.chat(serving.key, mock.case(behaviour.chat("a")).body()).id for _ in range(5)]
-    streams, pace = open_streams(serving, mock, 4)
+    streams, let_go = open_streams(serving, mock, 4)
     serving.kill_all()
     for stream in streams:
         assert end_of(stream) == "broken"
     serving.start()
-    records = until(lambda: whole(serving, done + streams), "nine records")
+    records = until(lambda: whole(serving, [*done, *streams]), "nine records")
     by_id = {record["id"]: record for record in records}
     assert sorted(by_id) == sorted(done + [stream.id for stream in streams]) and len(records) == 9
     for stream in streams:
         assert by_id[stream.id]["estimated"] is True and by_id[stream.id]["output_tokens"] >= 3
     assert serving.cli("verify").code == 0
     assert serving.chat(serving.key, mock.case(behaviour.chat()).body()).status == 200
-    pace.open()
+    let_go()
 
 
 def test_the_command_line_recovers_what_a_dead_server_left(serving, mock):
     """No new server: `usage` and `verify` alone find the dead one's requests."""
-    streams, pace = open_streams(serving, mock, 2)
+    streams, let_go = open_streams(serving, mock, 2)
     serving.kill_all()
     for stream in streams:
         end_of(stream)
     assert serving.json("usage")["total"]["requests"] == 2
     assert serving.cli("verify").code == 0
-    pace.open()
+    let_go()
 
 
 def test_keys_and_tenants_outlive_every_process(serving):

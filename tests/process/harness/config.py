@@ -46,6 +46,7 @@ def base(mock):
         "models": {
             "test-model": model({"upstream": "mock", "model": "provider-model", "cost": COST}),
             "other-model": model("mock"),
+            "large-model": model("mock", context=4_000_000),
             "test-alias": {"alias": "test-model"},
             "impatient-model": model("impatient"),
             "refused-model": model("refusing"),

@@ -97,11 +97,23 @@ class Http2:
         number = self.h2.get_next_available_stream_id()
         head = [(":method", method), (":path", target), (":scheme", self.scheme), (":authority", self.authority)]
         self.h2.send_headers(number, head + list(headers.items()), end_stream=body is None)
-        if body is not None:
-            self.h2.send_data(number, body, end_stream=True)
         self.streams[number] = Http2Stream(number)
-        self.flush()
+        self._send_body(self.streams[number], body or b"")
         return self.streams[number]
+
+    def _send_body(self, stream, body):
+        """In frames the peer takes, waiting for its windows; an answer that comes before the end ends the body."""
+        while body:
+            room = min(self.h2.local_flow_control_window(stream.number), self.h2.max_outbound_frame_size)
+            if room > 0:
+                piece, body = body[:room], body[room:]
+                self.h2.send_data(stream.number, piece, end_stream=not body)
+                continue
+            self.flush()
+            self.until(lambda: stream.done or self.h2.local_flow_control_window(stream.number) > 0, "room for the body")
+            if stream.done:
+                return
+        self.flush()
 
     def request(self, method, target, headers=(), body=None):
         stream = self.send(method, target, headers, body)

@@ -13,7 +13,7 @@ from harness.http1 import Broken, Http1, Stream
 from harness.http2 import Http2
 from harness.wait import LIMIT_S, SLOWNESS, until
 
-READY = re.compile(r"^tollgate: ready: (.+) admin (\S+) workers ([0-9]+)$", re.MULTILINE)
+READY = re.compile(r"^tollgate: ready: (\S+) admin (\S+) workers ([0-9]+)$", re.MULTILINE)
 ALARMS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|check failed", re.IGNORECASE)
 CHAT = "/v1/chat/completions"
 
@@ -40,7 +40,6 @@ class Relay:
         self.environment = {**os.environ, **(environment or {})}
         self.process = None
         self.port = self.admin_port = None
-        self.addresses = []
         self._starts = 0
         directory.mkdir(parents=True, exist_ok=True)
         self.write_config(settings)
@@ -74,8 +73,7 @@ class Relay:
         """Starts and waits for the ready line."""
         self.spawn()
         ready = until(self._ready_or_dead, "the ready line", LIMIT_S * 2)
-        self.addresses = ready[1].split()
-        self.port = int(self.addresses[0].rsplit(":", 1)[1])
+        self.port = int(ready[1].rsplit(":", 1)[1])
         self.admin_port = int(ready[2].rsplit(":", 1)[1])
         return self
 
