@@ -117,7 +117,7 @@ struct conf {
     char *admin_token; /* a secret; NULL when none is set */
     int workers;       /* resolved: auto is the number of cores this process may use */
     char *state_dir;
-    char *timezone; /* NULL only in a lenient configuration whose file does not tell: the store's holds */
+    char *timezone;      /* NULL only in a lenient configuration whose file does not tell: the store's holds */
     char *currency_code; /* NULL without a second currency */
     int64_t currency_per_usd_billionths;
     struct conf_upstream *upstreams;
@@ -200,12 +200,12 @@ struct conf *conf_load(const char *path, const char *state_override, struct conf
 /* As conf_load, from text (for tests and fuzzers); path is used in findings and for relative file: secrets. */
 struct conf *conf_parse(struct span text, const char *path, const char *state_override, struct conf_findings *findings);
 
-/* As conf_load, for commands that look at a server or a store and start none. Environment variables that are not set and
- * files of secrets that cannot be read leave their setting empty. What else is wrong becomes a finding, and still a
- * configuration comes back: settings have their defaults; routes, rules, prices, tiers and listeners with anything wrong
- * in them are left out, and what then leads nowhere as well. NULL, with findings, only when the state directory cannot be
- * told: no readable YAML mapping, or a `state` that is wrong, and no state_override. With one, even a missing file (path
- * may be NULL) yields the defaults. */
+/* As conf_load, for commands that look at a server or a store and start none. Environment variables that are not set
+ * and files of secrets that cannot be read leave their setting empty. What else is wrong becomes a finding, and still a
+ * configuration comes back: settings have their defaults; routes, rules, prices, tiers and listeners with anything
+ * wrong in them are left out, and what then leads nowhere as well. NULL, with findings, only when the state directory
+ * cannot be told: no readable YAML mapping, or a `state` that is wrong, and no state_override. With one, even a missing
+ * file (path may be NULL) yields the defaults. */
 struct conf *conf_load_lenient(const char *path, const char *state_override, struct conf_findings *findings);
 
 /* As conf_load_lenient, from text. */

@@ -196,8 +196,8 @@ static struct conf *parse_text(struct span text, const char *path, const char *s
         conf_findings_add(findings, root->line, root->column, "a configuration is a mapping of settings");
         root = NULL;
     }
-    struct conf *conf = root != NULL ? read_tree(path, state_override, root, findings)
-                                     : read_nothing(path, state_override, findings);
+    struct conf *conf =
+        root != NULL ? read_tree(path, state_override, root, findings) : read_nothing(path, state_override, findings);
     arena_fini(&arena);
     return conf;
 }

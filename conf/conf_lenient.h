@@ -1,7 +1,7 @@
 /* conf/conf_lenient.h - reading on past what is wrong: for commands that look at a server or a store and start none.
- * Used by: the configuration parser only. Each reading marks what it stumbles over; that is taken out of the tree, which
- * is read again until nothing is wrong any more. A route, rule, listener, tier or price goes as a whole, so that none is
- * left with half of what it says. Without reader->lenient every function here does nothing. */
+ * Used by: the configuration parser only. Each reading marks what it stumbles over; that is taken out of the tree,
+ * which is read again until nothing is wrong any more. A route, rule, listener, tier or price goes as a whole, so that
+ * none is left with half of what it says. Without reader->lenient every function here does nothing. */
 #ifndef TOLLGATE_CONF_CONF_LENIENT_H
 #define TOLLGATE_CONF_CONF_LENIENT_H
 

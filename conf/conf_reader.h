@@ -56,7 +56,7 @@ struct conf_reader {
     struct conf *conf;
     struct arena *arena;
     struct conf_findings *findings;
-    const char *directory; /* what relative file names are relative to */
+    const char *directory;        /* what relative file names are relative to */
     struct conf_lenient *lenient; /* NULL: a strict reading */
 };
 

@@ -24,8 +24,8 @@ int cli_refuse_findings(const struct cli *cli, const char *path, struct conf_fin
     struct buffer text;
     buffer_init(&text, CLI_TEXT_MOST);
     conf_findings_print(findings, &text);
-    int status = cli_misuse(cli, "%s is not valid; correct this:\n%.*s", path, (int)text.len - (text.len != 0),
-                            buffer_text(&text));
+    int status = cli_misuse(cli, "%s is not valid; correct this:", path);
+    (void)fputs(buffer_text(&text), stderr);
     buffer_fini(&text);
     conf_findings_free(findings);
     return status;

@@ -12,7 +12,7 @@
 enum { RELOAD_TIMEOUT_S = 60, POLL_MS = 20, NOTE_EVERY_S = 10 };
 
 int cli_serve(struct cli *cli) {
-    int status = cli_load(cli);
+    int status = cli_load_strictly(cli);
     if (status != CLI_EXIT_DONE) {
         return status;
     }
@@ -25,7 +25,7 @@ int cli_serve(struct cli *cli) {
 int cli_check(struct cli *cli) {
     const char *path = conf_find_file(cli->values[CLI_CONFIG]);
     if (path == NULL) {
-        return cli_load(cli); /* says what is missing */
+        return cli_load_strictly(cli); /* says what is missing */
     }
     struct conf_findings findings = {.count = 0};
     struct buffer out;
@@ -92,10 +92,21 @@ static int await_reload(const struct cli *cli, const struct shm_map *map, const 
     return cli_misuse(cli, "the server kept its old configuration:\n%s", len != 0 ? report : "its log says why");
 }
 
+/* A file with findings is refused here. Variables and secrets that only the server has are the server's business. */
+static int load_for_reload(struct cli *cli) {
+    int status = cli_load(cli);
+    if (status != CLI_EXIT_DONE || cli->finding_count == 0) {
+        return status;
+    }
+    conf_free(cli->conf);
+    cli->conf = NULL;
+    return cli_load_strictly(cli);
+}
+
 int cli_reload(struct cli *cli) {
     struct shm_map map;
     int32_t master_pid = 0;
-    int status = cli_load(cli);
+    int status = load_for_reload(cli);
     if (status == CLI_EXIT_DONE) {
         status = cli_attach_server(cli, &map, &master_pid);
     }

@@ -189,13 +189,13 @@ static void preset(struct master *master, const struct master_options *options, 
 bool master_boot(struct master *master, struct conf *conf, const struct master_options *options) {
     preset(master, options, conf->state_dir);
     umask(0077);
-    process_title_set("tollgate: master");
     raise_descriptor_limit();
     master_user_hide_memory();
     if (!fill_standard_descriptors() || !master_signal_open(&master->signals)) {
         conf_free(conf);
         return refuse("start", strerror(errno));
     }
+    process_title_set("tollgate: master");
     if (!lock_state(master, conf)) {
         conf_free(conf);
         return false;

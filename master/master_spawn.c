@@ -246,6 +246,9 @@ bool master_spawn_recovery(struct master *master, const struct conf *conf) {
         return false;
     }
     int status = wait_for(pid, &interrupted);
+    if (interrupted) {
+        master->signals.terminate_count++; /* the wait took the signal */
+    }
     if (WIFSIGNALED(status) && !interrupted) {
         fprintf(stderr, "tollgate: recovery: ended by signal %d; the state directory is unchanged, try again\n",
                 WTERMSIG(status));

@@ -29,6 +29,16 @@ static struct span bearer(struct span value) {
     return SPAN_EMPTY;
 }
 
+static struct verdict conflict(void) {
+    return verdict_with(ERROR_invalid_value, "authorization",
+                        "Several different API keys were sent. Send one key in one header.");
+}
+
+static bool several_credentials(const struct front *front) {
+    return front->driver->header_differs(front, "authorization") || front->driver->header_differs(front, "x-api-key") ||
+           front->driver->header_differs(front, "api-key");
+}
+
 /* All places a key may stand in; two different ones on one request are an error. */
 static struct verdict pick_credential(const struct auth_sources *sources, struct span *key) {
     const struct span found[] = {bearer(sources->authorization), span_trim(sources->x_api_key),
@@ -39,8 +49,7 @@ static struct verdict pick_credential(const struct auth_sources *sources, struct
             continue;
         }
         if (key->len != 0 && !span_equals(*key, found[i])) {
-            return verdict_with(ERROR_invalid_value, "authorization",
-                                "Several different API keys were sent. Send one key in one header.");
+            return conflict();
         }
         *key = found[i];
     }
@@ -98,7 +107,7 @@ static bool address_allowed(const struct request *request) {
 struct verdict auth_check(struct request *request) {
     struct span key = SPAN_EMPTY;
     const struct auth_sources sources = sources_of(request);
-    struct verdict verdict = pick_credential(&sources, &key);
+    struct verdict verdict = several_credentials(request->front) ? conflict() : pick_credential(&sources, &key);
     if (verdict.kind != ERROR_NONE) {
         return verdict;
     }

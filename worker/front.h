@@ -27,6 +27,8 @@ struct reply {
 struct front_driver {
     /* A request header by its lower-case name; empty when absent. Valid while the client is there. */
     struct span (*header)(const struct front *front, const char *name);
+    /* Does the header stand there twice with different values? */
+    bool (*header_differs)(const struct front *front, const char *name);
     /* Sends a whole response and cuts the link. */
     void (*answer)(struct front *front, const struct reply *reply, struct span body);
     /* Sends the head of a stream. */

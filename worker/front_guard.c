@@ -262,6 +262,18 @@ static void ask_http1_body(struct guard *guard) {
     guard->refusal = context->hooks.may_gather(context->hooks.data, req);
 }
 
+/* A body that is larger than any may be is refused as soon as that is known, before it is gathered. */
+static void limit_http1_body(struct guard *guard) {
+    static const struct guard_refusal too_large = {413, "invalid_request_error", "body_too_large",
+                                                   "The request body is larger than is allowed here."};
+    const struct guard_http1 *scan = &guard->http1;
+    uint64_t most = (uint64_t)guard->context->limits.body_bytes;
+    bool large = scan->body_declared > most || scan->body_bytes > most;
+    if (most != 0 && large && guard_http1_place(scan) == GUARD_HTTP1_IN_BODY && guard->refusal == NULL) {
+        guard->refusal = &too_large;
+    }
+}
+
 /* Notes when libh2o begins to wait for input again, and does what had to wait for that. */
 static void note_http1(struct guard *guard) {
     bool waiting = guard->sock->_cb.read == on_guard_read && guard->sock->_cb.write == NULL;
@@ -272,6 +284,7 @@ static void note_http1(struct guard *guard) {
     guard->waiting = waiting;
     if (waiting) {
         ask_http1_body(guard);
+        limit_http1_body(guard);
         try_refuse(guard);
     }
 }

@@ -52,6 +52,7 @@ struct guard_limits {
     uint32_t http1_head_bytes;
     uint32_t http1_fields;
     struct guard_http2_limits http2;
+    int64_t body_bytes;          /* HTTP/1: the largest body; more is answered with 413 */
     int64_t unproven_body_bytes; /* a body may grow this far before may_gather is asked */
 };
 

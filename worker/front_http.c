@@ -146,6 +146,18 @@ static struct span get_header(const struct front *front, const char *name) {
     return span_of(value.base, value.len);
 }
 
+static bool header_differs(const struct front *front, const char *name) {
+    const h2o_req_t *req = exchange_of(front)->req;
+    struct span first = get_header(front, name);
+    for (ssize_t at = -1; (at = h2o_find_header_by_str(&req->headers, name, strlen(name), at)) >= 0;) {
+        h2o_iovec_t value = req->headers.entries[at].value;
+        if (!span_equals(span_of(value.base, value.len), first)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const char *reason_of(int status) {
     static const struct {
         int status;
@@ -220,7 +232,9 @@ static void answer(struct front *front, const struct reply *reply, struct span b
     struct exchange *exchange = exchange_of(front);
     exchange->req->res.content_length = body.len;
     start(front, reply);
-    buffer_append_span(&exchange->filling, body);
+    if (!h2o_memis(exchange->req->method.base, exchange->req->method.len, H2O_STRLIT("HEAD"))) {
+        buffer_append_span(&exchange->filling, body);
+    }
     end_stream(front, !exchange->filling.failed);
 }
 
@@ -230,6 +244,7 @@ static size_t pending_bytes(const struct front *front) {
 }
 
 static const struct front_driver http_driver = {.header = get_header,
+                                                .header_differs = header_differs,
                                                 .answer = answer,
                                                 .start = start,
                                                 .write = write_bytes,

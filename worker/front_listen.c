@@ -94,6 +94,8 @@ static struct guard_limits guard_limits_of(const struct conf *conf) {
     int64_t share = conf->request_limits.connections_per_address / conf->workers;
     limits.connections_per_address = share > 0 ? share : 1;
     limits.unproven_body_bytes = UNPROVEN_BODY_BYTES;
+    limits.body_bytes = conf->request_limits.body_bytes;
+    limits.http2.bodies_bytes = (uint64_t)conf->request_limits.bodies_per_connection_bytes;
     return limits;
 }
 
@@ -139,8 +141,9 @@ static void configure_h2o(struct front_side *front) {
         .data = front, .may_gather = may_gather, .make_request_id = make_request_id, .on_cut = on_cut};
     h2o_config_init(&front->global);
     front->global.server_name = h2o_iovec_init(H2O_STRLIT("tollgate"));
-    /* Somewhat above our own limit, so that the 413 is ours. */
-    front->global.max_request_entity_size = (size_t)worker->conf->request_limits.body_bytes + BODY_SLACK_BYTES;
+    /* Above our own limit, so that the 413 is ours: libh2o resets an HTTP/2 stream that is too large. */
+    front->global.max_request_entity_size =
+        (size_t)worker->conf->request_limits.bodies_per_connection_bytes + BODY_SLACK_BYTES;
     front->global.http2.latency_optimization.min_rtt = UINT_MAX;
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX; /* bodies never go to a file (I9) */
     guard_configure(&front->global, &limits);

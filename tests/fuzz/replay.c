@@ -28,7 +28,8 @@ static int replay_file(const char *path, const struct stat *status, int kind, st
     FILE *file = fopen(path, "rb");
     CHECK(file != NULL);
     size_t size = (size_t)status->st_size;
-    uint8_t *bytes = malloc(size + (size == 0 ? 1 : 0)); /* exactly so many, so that a sanitizer sees each step outside */
+    uint8_t *bytes =
+        malloc(size + (size == 0 ? 1 : 0)); /* exactly so many, so that a sanitizer sees each step outside */
     CHECK(bytes != NULL);
     CHECK(fread(bytes, 1, size, file) == size);
     (void)fclose(file);

@@ -288,7 +288,7 @@ static const struct bad_file bad_files[] = {
      "  - address: 8080\n"
      "  - address: localhost\n"
      "  - address: '[::1:8080'\n"
-     "  - address: 127.0.0.1:0\n"
+     "  - address: 127.0.0.1:-1\n"
      "  - address: 127.0.0.1:65536\n"
      "  - address: '::1:8080'\n"
      "  - {}\n",
@@ -297,7 +297,7 @@ static const struct bad_file bad_files[] = {
      "[::1]:8080\n"
      "t.yaml:4:14: listen[2].address: \"[::1:8080\" is no address; write HOST:PORT such as 127.0.0.1:8080 or "
      "[::1]:8080\n"
-     "t.yaml:5:14: listen[3].address: \"127.0.0.1:0\" is no address; write HOST:PORT such as 127.0.0.1:8080 or "
+     "t.yaml:5:14: listen[3].address: \"127.0.0.1:-1\" is no address; write HOST:PORT such as 127.0.0.1:8080 or "
      "[::1]:8080\n"
      "t.yaml:6:14: listen[4].address: \"127.0.0.1:65536\" is no address; write HOST:PORT such as 127.0.0.1:8080 or "
      "[::1]:8080\n"

@@ -16,6 +16,25 @@ static uint64_t next_random(uint64_t *seed) {
     return *seed;
 }
 
+/* Whatever the text, what comes back can be used. */
+static void parse_leniently(struct span text, bool is_valid) {
+    struct conf_findings findings;
+    struct conf *conf = conf_parse_lenient(text, "t.yaml", NULL, &findings);
+    assert_true(conf != NULL || findings.count != 0);
+    assert_false(is_valid && (conf == NULL || findings.count != 0));
+    if (conf != NULL) {
+        check_sound(conf);
+    }
+    conf_free(conf);
+    conf_findings_free(&findings);
+    conf = conf_parse_lenient(text, "t.yaml", "elsewhere", &findings);
+    assert_non_null(conf);
+    assert_string_equal(conf->state_dir, "elsewhere");
+    check_sound(conf);
+    conf_free(conf);
+    conf_findings_free(&findings);
+}
+
 /* Parses a copy of exactly len bytes, so that a sanitizer sees each read past the end. */
 static void parse_copy(const char *text, size_t len) {
     char *copy = malloc(len + (len == 0 ? 1 : 0));
@@ -23,6 +42,7 @@ static void parse_copy(const char *text, size_t len) {
     memcpy(copy, text, len);
     char *findings = findings_of(span_of(copy, len), "t.yaml");
     assert_null(strstr(findings, "secret-of"));
+    parse_leniently(span_of(copy, len), findings[0] == '\0');
     free(findings);
     free(copy);
 }
@@ -31,7 +51,7 @@ static void test_every_truncation_of_the_sample(void **state) {
     (void)state;
     set_sample_environment();
     size_t len = 0;
-    char *text = read_whole_file(SAMPLE_PATH, &len);
+    char *text = read_sample(&len);
     for (size_t cut = 0; cut <= len; cut++) {
         parse_copy(text, cut);
     }
@@ -43,7 +63,7 @@ static void test_changed_bytes_of_the_sample(void **state) {
     static const char interesting[] = "\n\t :-[]{}'\"#&*!|>%@`,?\\$~<=0\xff";
     set_sample_environment();
     size_t len = 0;
-    char *text = read_whole_file(SAMPLE_PATH, &len);
+    char *text = read_sample(&len);
     uint64_t seed = 20261121;
     for (int round = 0; round < 3000; round++) {
         size_t places[4];
@@ -65,7 +85,7 @@ static void test_lines_left_out_of_the_sample(void **state) {
     (void)state;
     set_sample_environment();
     size_t len = 0;
-    char *text = read_whole_file(SAMPLE_PATH, &len);
+    char *text = read_sample(&len);
     char *without = malloc(len + 1);
     assert_non_null(without);
     for (size_t start = 0; start < len;) {

@@ -474,30 +474,75 @@ static void test_state_override(void **state) {
     conf_findings_free(&findings);
 }
 
-static void test_sample(void **state) {
-    (void)state;
+static void unset_sample_environment(void) {
     set_sample_environment();
+    unsetenv("TOLLGATE_ADMIN_TOKEN");
+    unsetenv("OPENAI_API_KEY");
+    unsetenv("ANTHROPIC_API_KEY");
+    unsetenv("GEMINI_API_KEY");
+    unsetenv("DEEPSEEK_API_KEY");
+}
+
+static void test_sample_needs_no_environment(void **state) {
+    (void)state;
+    unset_sample_environment();
     struct conf_findings findings;
     struct conf *conf = conf_load(SAMPLE_PATH, NULL, &findings);
     assert_int_equal(findings.count, 0);
     assert_non_null(conf);
-    assert_string_equal(conf->upstreams[0].api_key, "secret-of-OPENAI_API_KEY");
-    assert_string_equal(conf->admin_token, "secret-of-TOLLGATE_ADMIN_TOKEN");
+    assert_null(conf->admin_token);
+    assert_null(conf->upstreams[0].api_key);
     conf_free(conf);
     conf_findings_free(&findings);
 }
 
+static void test_sample_with_its_secrets(void **state) {
+    (void)state;
+    size_t len = 0;
+    char *text = read_sample(&len);
+    set_sample_environment();
+    struct conf_findings findings;
+    struct conf *conf = conf_parse(span_of(text, len), SAMPLE_PATH, NULL, &findings);
+    assert_int_equal(findings.count, 0);
+    assert_non_null(conf);
+    assert_string_equal(conf->admin_token, "secret-of-TOLLGATE_ADMIN_TOKEN");
+    static const char *const names[] = {"openai", "anthropic", "gemini", "deepseek"};
+    static const char *const keys[] = {"secret-of-OPENAI_API_KEY", "secret-of-ANTHROPIC_API_KEY",
+                                       "secret-of-GEMINI_API_KEY", "secret-of-DEEPSEEK_API_KEY"};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(conf->upstreams[conf_upstream_index(conf, span_text(names[i]))].api_key, keys[i]);
+    }
+    conf_free(conf);
+    conf_findings_free(&findings);
+    free(text);
+}
+
 static void test_sample_names_each_missing_variable(void **state) {
     (void)state;
+    size_t len = 0;
+    char *text = read_sample(&len);
     set_sample_environment();
     assert_int_equal(unsetenv("GEMINI_API_KEY"), 0);
     struct conf_findings findings;
-    assert_null(conf_load(SAMPLE_PATH, NULL, &findings));
+    assert_null(conf_parse(span_of(text, len), SAMPLE_PATH, NULL, &findings));
     assert_int_equal(findings.count, 1);
     assert_string_equal(findings.items[0].text,
                         "upstreams.gemini.api_key: the environment variable GEMINI_API_KEY is not set; set it or take "
                         "${GEMINI_API_KEY} out");
     conf_findings_free(&findings);
+    free(text);
+}
+
+static void test_port_0_is_left_to_the_system(void **state) {
+    (void)state;
+    struct conf *conf =
+        parse_in(NULL, "listen: [{address: 127.0.0.1:0}, {address: 127.0.0.1:0}, {address: '[::1]:0'}]\n"
+                       "admin: {address: 127.0.0.1:0}\n");
+    assert_int_equal(conf->listen_count, 3);
+    assert_int_equal(conf->listens[1].address.port, 0);
+    assert_string_equal(conf->listens[2].address.host, "::1");
+    assert_int_equal(conf->admin_address.port, 0);
+    conf_free(conf);
 }
 
 static void test_demo(void **state) {
@@ -554,8 +599,10 @@ int main(void) {
         cmocka_unit_test(test_a_variable_cannot_name_a_file),
         cmocka_unit_test(test_longest_names),
         cmocka_unit_test(test_state_override),
-        cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_sample_needs_no_environment),
+        cmocka_unit_test(test_sample_with_its_secrets),
         cmocka_unit_test(test_sample_names_each_missing_variable),
+        cmocka_unit_test(test_port_0_is_left_to_the_system),
         cmocka_unit_test(test_demo),
         cmocka_unit_test(test_finding_the_file),
         cmocka_unit_test(test_free_takes_null),

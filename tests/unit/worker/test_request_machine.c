@@ -80,6 +80,12 @@ static struct span get_header(const struct front *front, const char *name) {
     return strcmp(name, "authorization") == 0 ? span_text(client.authorization) : SPAN_EMPTY;
 }
 
+static bool header_differs(const struct front *front, const char *name) {
+    (void)front;
+    (void)name;
+    return false;
+}
+
 static void end_front(struct front *front, bool whole) {
     client.ended = true;
     client.whole = whole;
@@ -111,8 +117,8 @@ static size_t pending_front(const struct front *front) {
     return client.pending;
 }
 
-static const struct front_driver fake_driver = {get_header, answer_front, start_front,
-                                                write_front, end_front,    pending_front};
+static const struct front_driver fake_driver = {get_header,  header_differs, answer_front, start_front,
+                                                write_front, end_front,      pending_front};
 
 /* --- a worker without sockets --- */
 
@@ -137,7 +143,8 @@ static void publish_key(void) {
     unsigned char hash[SHA256_BYTES];
     char key[API_KEY_TEXT_BYTES];
     struct shm_tenant_sh tenant = {.state = SHM_KEY_LIVE, .allow_row = SHM_NO_ROW, .markup = MARKUP_ONE, .name = "t"};
-    struct shm_key_sh row = {.state = SHM_KEY_LIVE, .allow_row = SHM_NO_ROW, .expires_wall_ns = INT64_MAX, .id = "key_x"};
+    struct shm_key_sh row = {
+        .state = SHM_KEY_LIVE, .allow_row = SHM_NO_ROW, .expires_wall_ns = INT64_MAX, .id = "key_x"};
     row.limits = (struct shm_limits_sh){1000000, 100000000, 5, {-1, -1, -1}};
     tenant.limits = row.limits;
     key_format_make(key);
@@ -195,7 +202,8 @@ static int tear_down(void **state) {
 
 /* --- driving one request --- */
 
-static const char STREAM_BODY[] = "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+static const char STREAM_BODY[] =
+    "{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 static const char WHOLE_BODY[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 static const char DELTA[] = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word \"}}]}\n\n";
 static const char FINISH[] = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
@@ -227,9 +235,7 @@ static void head(int status, enum upstream_content content) {
     running->receiver->on_head(running->context, &told);
 }
 
-static void bytes(const char *text) {
-    assert_true(running->receiver->on_bytes(running->context, span_text(text)));
-}
+static void bytes(const char *text) { assert_true(running->receiver->on_bytes(running->context, span_text(text))); }
 
 static void end(enum upstream_result result) {
     struct upstream_call *call = running;
@@ -427,7 +433,8 @@ static void deliver(struct request *request, enum event event) {
     }
     if (event == EVENT_HEAD_GOOD || event == EVENT_HEAD_BAD) {
         if (request->attempt.head.status == 0) {
-            head(event == EVENT_HEAD_GOOD ? 200 : 503, EVENT_HEAD_GOOD == event ? UPSTREAM_EVENT_STREAM : UPSTREAM_JSON);
+            head(event == EVENT_HEAD_GOOD ? 200 : 503,
+                 EVENT_HEAD_GOOD == event ? UPSTREAM_EVENT_STREAM : UPSTREAM_JSON);
         }
         return;
     }
@@ -436,7 +443,9 @@ static void deliver(struct request *request, enum event event) {
         return;
     }
     if (request->attempt.head.status != 0) {
-        bytes(event == EVENT_BYTES ? DELTA : event == EVENT_GARBAGE ? "data: {oops\n\n" : "data: {\"error\":{\"message\":\"x\"}}\n\n");
+        bytes(event == EVENT_BYTES     ? DELTA
+              : event == EVENT_GARBAGE ? "data: {oops\n\n"
+                                       : "data: {\"error\":{\"message\":\"x\"}}\n\n");
     }
 }
 
