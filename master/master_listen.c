@@ -176,9 +176,18 @@ static bool is_at(const struct master_listener *listener, const char *host, int 
     return listener->host != NULL && listener->conf_port == conf_port && strcmp(listener->host, host) == 0;
 }
 
-static struct master_listener *find(const struct master_listen_set *set, const char *host, int conf_port) {
+static int count_at(const struct master_listen_set *set, int count, const char *host, int conf_port) {
+    int found = 0;
+    for (int i = 0; i < count; i++) {
+        found += is_at(&set->listeners[i], host, conf_port);
+    }
+    return found;
+}
+
+/* The listener at an address, passing over `skipped` of them: only port 0 may stand there several times. */
+static struct master_listener *find(const struct master_listen_set *set, const char *host, int conf_port, int skipped) {
     for (int i = 0; set != NULL && i < set->count; i++) {
-        if (is_at(&set->listeners[i], host, conf_port)) {
+        if (is_at(&set->listeners[i], host, conf_port) && skipped-- == 0) {
             return &set->listeners[i];
         }
     }
@@ -210,8 +219,9 @@ bool master_listen_open(struct master_listen_set *set, const struct conf *conf, 
     bool ok = true;
     while (ok && set->count < conf->listen_count) {
         const struct conf_address *address = &conf->listens[set->count].address;
+        int skipped = count_at(set, set->count, address->host, address->port);
         ok = open_listener(&set->listeners[set->count], address, conf->workers, true,
-                           find(old, address->host, address->port), error);
+                           find(old, address->host, address->port, skipped), error);
         set->count += ok;
     }
     const struct conf_address *admin = &conf->admin_address;
@@ -268,7 +278,8 @@ int master_listen_adopt(struct master_listen_set *set, struct master_listen_set 
     int most = 0;
     for (int i = 0; i < set->count; i++) {
         struct master_listener *listener = &set->listeners[i];
-        struct master_listener *other = find(from, listener->host, listener->conf_port);
+        int skipped = count_at(set, i, listener->host, listener->conf_port);
+        struct master_listener *other = find(from, listener->host, listener->conf_port, skipped);
         if (other != NULL) {
             adopt_surplus(listener, other);
         }

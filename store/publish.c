@@ -505,7 +505,7 @@ void publisher_tick(struct publisher *publisher, int64_t now_wall_ns) {
             publish_all_spend(publisher, txn);
         }
         if (!end(publisher, txn, publish_all_prices(publisher, txn, &error), &error)) {
-            LOG(LOG_ERROR, "publish_failed", log_text("why", buffer_text(&error)));
+            LOG(LOG_ERROR, "prices_publish_failed", log_text("why", buffer_text(&error)));
         }
     }
     buffer_fini(&error);

@@ -218,4 +218,6 @@ void front_drain(struct front_side *front) {
 
 int64_t front_connections(const struct front_side *front) { return guard_context_connections(front->guard); }
 
-void front_close_idle(struct front_side *front) { guard_close_idle(front->guard); }
+void front_close_idle(struct front_side *front, int64_t least_idle_ns) {
+    guard_close_idle(front->guard, least_idle_ns);
+}

@@ -146,7 +146,7 @@ void reply_begin(struct request *request, struct reply *reply, int status) {
         add_rate_limits(request, reply);
     }
     add_cors(request, reply);
-    if (request->attempt.upstream != NULL && status < 400) {
+    if (request->attempt.upstream != NULL && request->attempt.head.status / 100 == 2 && status < 400) {
         reply_add(reply, "x-tollgate-model", request->worker->conf->models[request->attempt.model].name);
         reply_add(reply, "x-tollgate-upstream", request->attempt.upstream->name);
     }

@@ -119,12 +119,10 @@ static bool may_serve(const struct request *request, int place) {
     return place == 0 || (auth_allows_model(request, model) && admit_may_price(request, model));
 }
 
-/* Tries the places in order, skipping the routes in `skip`. With one try left it goes to a fallback rather than to
- * another route of the same model, so that a fallback is reached however many routes there are. */
-static bool choose_among(struct request *request, uint64_t skip) {
+/* Tries the places in order from first_place on, skipping the routes in `skip`. */
+static bool choose_from(struct request *request, int first_place, uint64_t skip) {
     int places = model_places(request);
-    bool last_try = request->attempts > 0 && request->attempts + 1 == request->worker->conf->retry.attempts;
-    for (int place = last_try && places > 1 && request->fallbacks_used == 0 ? 1 : 0; place < places; place++) {
+    for (int place = first_place; place < places; place++) {
         const struct conf_model *model = &request->worker->conf->models[model_at(request, place)];
         int bit = first_bit(request, place);
         if (!may_serve(request, place)) {
@@ -141,6 +139,14 @@ static bool choose_among(struct request *request, uint64_t skip) {
         }
     }
     return false;
+}
+
+/* With one try left a fallback goes before another route of the same model, so that a fallback is reached however many
+ * routes there are. */
+static bool choose_among(struct request *request, uint64_t skip) {
+    bool last_try = request->attempts > 0 && request->attempts + 1 == request->worker->conf->retry.attempts;
+    bool fallback_first = last_try && request->fallbacks_used == 0 && model_places(request) > 1;
+    return (fallback_first && choose_from(request, 1, skip)) || choose_from(request, 0, skip);
 }
 
 enum route_choice route_choose(struct request *request) {

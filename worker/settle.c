@@ -32,9 +32,11 @@ void settle_count(struct request *request) {
     const struct openai_listener *listener = &request->listener;
     struct token_counts counts = {.input_tokens = request->chat.prompt_tokens};
     bool believed = listener->has_usage && is_plausible(&listener->usage.tokens);
-    if (believed) {
+    if (believed && listener->usage.has_input) {
         counts = listener->usage.tokens;
-        counts.input_tokens = listener->usage.has_input ? counts.input_tokens : request->chat.prompt_tokens;
+    } else if (believed) {
+        counts.output_tokens = listener->usage.tokens.output_tokens;
+        counts.reasoning_tokens = listener->usage.tokens.reasoning_tokens;
     }
     bool is_final = believed && usage_is_final(request);
     if (!is_final) {

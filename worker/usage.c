@@ -122,6 +122,17 @@ static void raise_to(int64_t *count, int64_t other) {
     }
 }
 
+/* Parts of several reports together may not be larger than the whole. */
+static bool fit_parts(struct token_counts *tokens) {
+    int64_t cached_most = tokens->input_tokens;
+    bool fits = tokens->cached_input_tokens <= cached_most;
+    tokens->cached_input_tokens = fits ? tokens->cached_input_tokens : cached_most;
+    int64_t written_most = tokens->input_tokens - tokens->cached_input_tokens;
+    fits = fits && tokens->cache_write_tokens <= written_most;
+    tokens->cache_write_tokens = tokens->cache_write_tokens <= written_most ? tokens->cache_write_tokens : written_most;
+    return !fits;
+}
+
 void usage_merge(struct usage_report *total, const struct usage_report *next) {
     bool clamped = total->clamped || next->clamped;
     if ((next->has_input && next->has_output) || (!total->has_input && !total->has_output)) {
@@ -134,6 +145,7 @@ void usage_merge(struct usage_report *total, const struct usage_report *next) {
         raise_to(&total->tokens.reasoning_tokens, next->tokens.reasoning_tokens);
         total->has_input |= next->has_input;
         total->has_output |= next->has_output;
+        clamped = fit_parts(&total->tokens) || clamped;
     }
     total->clamped = clamped;
 }

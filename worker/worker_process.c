@@ -14,6 +14,9 @@
 #include "worker/worker_state.h"
 
 #define LAST_WORDS_NS (1000 * NS_PER_MS)
+/* After a reload a kept connection that is in use is served once more and closed by its answer; one that lies idle is
+ * closed, so that it does not meet the old configuration later. */
+#define RELOAD_IDLE_NS (1000 * NS_PER_MS)
 
 enum { TURN_MOST_MS = 1000, SCRATCH_BYTES_MOST = 16 << 20 };
 
@@ -56,8 +59,8 @@ static void on_second(struct loop_timer *timer) {
     struct worker *worker = WORKER_OF(timer, second);
     int64_t now_mono_ns = clock_mono_ns();
     atomic_store_explicit(&worker->seat->heartbeat_mono_ns, now_mono_ns, memory_order_relaxed);
-    if (worker->refusing && worker->requests == NULL) {
-        front_close_idle(worker->front);
+    if (worker->refusing ? worker->requests == NULL : worker->draining) {
+        front_close_idle(worker->front, worker->refusing ? 0 : RELOAD_IDLE_NS);
     }
     int64_t next_ns = worker->draining ? 100 * NS_PER_MS : NS_PER_S;
     loop_timer_set(worker->loop, timer, now_mono_ns + next_ns);
@@ -107,7 +110,7 @@ static void end_remaining(struct worker *worker) {
                      verdict_with(ERROR_overloaded, NULL, "This server is shutting down. Send the request again."));
     }
     do {
-        front_close_idle(worker->front);
+        front_close_idle(worker->front, 0);
         loop_run(worker->loop, 10);
     } while ((worker->requests != NULL || front_connections(worker->front) != 0) && clock_mono_ns() < until_mono_ns);
 }

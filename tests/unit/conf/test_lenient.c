@@ -49,17 +49,18 @@ static void test_a_valid_file_is_read_as_ever(void **state) {
 static void test_secrets_that_are_not_at_hand(void **state) {
     (void)state;
     assert_int_equal(setenv("CONF_EMPTY", "", 1) | unsetenv("CONF_UNSET"), 0);
-    struct conf *conf = read_with("state: /s\n"
-                                  "admin: {token: \"${CONF_UNSET}\"}\n"
-                                  "listen: [{address: 127.0.0.1:1, tls: {certificate: /no/cert, key: /no/key}}]\n"
-                                  "upstreams:\n"
-                                  "  a: {dialect: openai, base_url: 'https://${CONF_UNSET}/', api_key: ${CONF_EMPTY},\n"
-                                  "      proxy: file:/no/proxy, headers: {x-a: plain, x-b: 'Bearer ${CONF_UNSET}'}}\n"
-                                  "  b: {dialect: openai, base_url: https://b.example, api_key: file:/no/such/file}\n"
-                                  "models: {m: {routes: [{upstream: a}, {upstream: b}]}}\n"
-                                  "tiers: {free: {rpm: \"${CONF_UNSET}\", tpm: 7}}\n"
-                                  "workers: ${CONF_UNSET}\n",
-                                  0);
+    struct conf *conf =
+        read_with("state: /s\n"
+                  "admin: {token: \"${CONF_UNSET}\"}\n"
+                  "listen: [{address: 127.0.0.1:1, tls: {certificate: /no/cert, key: /no/key}}]\n"
+                  "upstreams:\n"
+                  "  a: {dialect: openai, base_url: 'https://${CONF_UNSET}/', api_key: '${CONF_EMPTY}',\n"
+                  "      proxy: file:/no/proxy, headers: {x-a: plain, x-b: 'Bearer ${CONF_UNSET}'}}\n"
+                  "  b: {dialect: openai, base_url: https://b.example, api_key: file:/no/such/file}\n"
+                  "models: {m: {routes: [{upstream: a}, {upstream: b}]}}\n"
+                  "tiers: {free: {rpm: \"${CONF_UNSET}\", tpm: 7}}\n"
+                  "workers: ${CONF_UNSET}\n",
+                  0);
     assert_string_equal(conf->state_dir, "/s");
     assert_null(conf->admin_token);
     assert_int_equal(conf->listens[0].address.port, 1);
@@ -133,7 +134,7 @@ static void test_wrong_parts_of_models_go(void **state) {
                                   "      routes: [{upstream: d, cost: {input: 1}}, {upstream: d}]}\n"
                                   "  l1: {alias: l2}\n"
                                   "  l2: {alias: l1}\n",
-                                  9);
+                                  10);
     assert_int_equal(conf->upstream_count, 1);
     assert_int_equal(conf->models[model(conf, "a")].route_count, 1);
     assert_int_equal(conf->models[model(conf, "a")].routes[0].weight, 2);

@@ -98,7 +98,7 @@ static void test_addresses(void **state) {
                                       SPAN_LITERAL(":80"),
                                       SPAN_LITERAL("a"),
                                       SPAN_LITERAL("a:"),
-                                      SPAN_LITERAL("a:0"),
+                                      SPAN_LITERAL("a:00000a"),
                                       SPAN_LITERAL("a:65536"),
                                       SPAN_LITERAL("a:-1"),
                                       SPAN_LITERAL("a:+80"),
@@ -117,6 +117,7 @@ static void test_addresses(void **state) {
                                       SPAN_LITERAL("http://a:80")};
     assert_address("127.0.0.1:8080", "127.0.0.1", 8080);
     assert_address("[::1]:1", "::1", 1);
+    assert_address("a:0", "a", 0);
     assert_address("relay.example.com:65535", "relay.example.com", 65535);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct conf_address address;

@@ -105,6 +105,33 @@ static void test_queued_connection_survives_the_change_of_sets(void **state) {
     master_listen_close(&next);
 }
 
+static void test_addresses_with_port_zero_keep_their_ports(void **state) {
+    (void)state;
+    struct conf_listen listens[2] = {one_listen, one_listen};
+    struct conf conf = {.listens = listens, .listen_count = 2, .workers = 2, .admin_address = one_listen.address};
+    struct master_listen_set old;
+    struct master_listen_set next;
+    struct buffer error;
+    buffer_init(&error, 1024);
+    assert_true(master_listen_open(&old, &conf, NULL, &error));
+    assert_int_not_equal(old.listeners[0].port, old.listeners[1].port);
+    assert_int_not_equal(old.listeners[0].port, old.admin.port);
+    assert_true(master_listen_open(&next, &conf, &old, &error));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(next.listeners[i].port, old.listeners[i].port);
+        assert_int_equal(next.listeners[i].fd_count, 2);
+    }
+    master_listen_close(&next);
+    conf.workers = 1;
+    assert_true(master_listen_open(&next, &conf, NULL, &error));
+    assert_int_equal(master_listen_adopt(&next, &old), 2);
+    assert_int_equal(next.listeners[1].fds[1] >= 0, true);
+    assert_int_equal(old.listeners[1].fds[1], -1);
+    master_listen_close(&next);
+    master_listen_close(&old);
+    buffer_fini(&error);
+}
+
 static void test_every_socket_is_some_workers(void **state) {
     (void)state;
     struct master_listen_set set = open_set(5, NULL);
@@ -217,6 +244,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_port_zero_is_one_port_for_all_workers),
         cmocka_unit_test(test_queued_connection_survives_the_change_of_sets),
+        cmocka_unit_test(test_addresses_with_port_zero_keep_their_ports),
         cmocka_unit_test(test_every_socket_is_some_workers),
         cmocka_unit_test(test_undone_growth_keeps_its_sockets),
         cmocka_unit_test(test_errors_name_address_and_reason),

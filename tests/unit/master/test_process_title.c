@@ -75,6 +75,7 @@ int main(int argc, char **argv) {
     }
     process_title_init(argc, argv);
     memcpy(arguments_after, argv, sizeof(arguments_after));
+    setenv("TZ", "UTC", 1); /* a leak checker must find the copies afterwards */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_title_is_shown),
         cmocka_unit_test(test_arguments_and_environment_survive),
