@@ -9,6 +9,8 @@
 
 #include "store/state_lock.h"
 
+#define COPY_NAME "ledger.compact"
+
 enum { PATH_BYTES = 4096 };
 
 static bool fail(struct buffer *error, const char *what, const char *path) {
@@ -77,33 +79,74 @@ static int64_t file_bytes(const char *path) {
     return stat(path, &now) == 0 ? (int64_t)now.st_size : 0;
 }
 
-static void remove_copy(const char *dir, const char *file) {
-    (void)unlink(file);
-    (void)rmdir(dir);
+static void remove_books(const char *state_dir, const char *dir) {
+    static const char *const files[] = {"data.mdb", "lock.mdb"};
+    char path[PATH_BYTES];
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        int len = snprintf(path, sizeof path, "%s/%s/%s", state_dir, dir, files[i]);
+        if (len > 0 && len < PATH_BYTES) {
+            (void)unlink(path);
+        }
+    }
+    int len = snprintf(path, sizeof path, "%s/%s", state_dir, dir);
+    if (len > 0 && len < PATH_BYTES) {
+        (void)rmdir(path);
+    }
+}
+
+/* Opening it once makes its lock file, with the owner it is to have, before anybody else can. */
+static bool try_copy(struct ledger *ledger, const char *copy, struct buffer *error) {
+    enum kv_status status = KV_OK;
+    struct kv *kv = kv_open(copy, true, ledger->map_bytes, &status, error);
+    if (kv == NULL) {
+        return false;
+    }
+    kv_close(kv);
+    state_hand_over(ledger->state_dir, COPY_NAME);
+    state_hand_over(ledger->state_dir, COPY_NAME "/data.mdb");
+    state_hand_over(ledger->state_dir, COPY_NAME "/lock.mdb");
+    return true;
+}
+
+static bool make_copy(struct ledger *ledger, const char *copy, struct buffer *error) {
+    remove_books(ledger->state_dir, COPY_NAME); /* one that a crash left */
+    if (mkdir(copy, 0700) != 0) {
+        return fail(error, "cannot make", copy);
+    }
+    return kv_copy(ledger->kv, copy, error) && try_copy(ledger, copy, error);
+}
+
+/* Readers that have the old books open go on with a snapshot and a lock file of their own, now without a name. */
+static bool exchange(const struct ledger *ledger, const char *books, const char *copy, struct buffer *error) {
+    if (renameat2(AT_FDCWD, copy, AT_FDCWD, books, RENAME_EXCHANGE) == 0) {
+        return sync_directory(ledger->state_dir, error);
+    }
+    if (errno == EINVAL) {
+        buffer_format(error, "the file system of %s cannot exchange two directories, which compacting needs",
+                      ledger->state_dir);
+        return false;
+    }
+    return fail(error, "cannot rename", copy);
 }
 
 bool backup_compact(struct ledger *ledger, int64_t *before_bytes, int64_t *after_bytes, struct buffer *error) {
+    char books[PATH_BYTES];
     char data[PATH_BYTES];
-    char copy_dir[PATH_BYTES];
     char copy[PATH_BYTES];
-    if (!join(ledger->state_dir, "ledger/data.mdb", data, error) ||
-        !join(ledger->state_dir, "ledger.compact", copy_dir, error) || !join(copy_dir, "data.mdb", copy, error)) {
+    if (!join(ledger->state_dir, "ledger", books, error) || !join(books, "data.mdb", data, error) ||
+        !join(ledger->state_dir, COPY_NAME, copy, error)) {
         return false;
-    }
-    remove_copy(copy_dir, copy); /* one that a crash left */
-    if (mkdir(copy_dir, 0700) != 0) {
-        return fail(error, "cannot make", copy_dir);
     }
     *before_bytes = file_bytes(data);
-    if (!kv_copy(ledger->kv, copy_dir, error)) {
-        remove_copy(copy_dir, copy);
-        return false;
+    bool done = ledger->kv != NULL || ledger_reopen(ledger, error);
+    done = done && make_copy(ledger, copy, error);
+    if (done) {
+        kv_close(ledger->kv);
+        ledger->kv = NULL;
+        done = exchange(ledger, books, copy, error);
+        done = ledger_reopen(ledger, error) && done;
     }
-    kv_close(ledger->kv);
-    ledger->kv = NULL;
-    bool moved = rename(copy, data) == 0 || fail(error, "cannot rename", copy);
-    remove_copy(copy_dir, copy);
-    state_hand_over(ledger->state_dir, "ledger/data.mdb");
+    remove_books(ledger->state_dir, COPY_NAME);
     *after_bytes = file_bytes(data);
-    return ledger_reopen(ledger, error) && moved && sync_directory(ledger->state_dir, error);
+    return done;
 }

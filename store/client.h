@@ -21,9 +21,9 @@
  *   verify -> {"records", "problem_count", "problems": [texts]}   backup {dir}   compact -> {"before_bytes", "after_bytes"}
  *
  * verify and backup run in the calling process even beside a server, which must not have a ledger of its own open then;
- * compact needs the server stopped. A tenant object shows the limits in force, its tier's where it sets none; credit_usd is
- * what is left, null for a tenant that is not prepaid; a tenant.update with credit sets what is left. state: active,
- * disabled, and for keys revoked or expired. Lists give at most 1,000 rows; "after" is the last name or key id seen.
+ * compact runs in the server, whose records wait in the segment meanwhile. A tenant object shows the limits in force, its
+ * tier's where it sets none; credit_usd is what is left, null for a tenant that is not prepaid; a tenant.update with credit
+ * sets what is left. state: active, disabled, and for keys revoked or expired. Lists give at most 1,000 rows; "after" is the last name or key id seen.
  *
  * tenant object: {name, tier, rpm, tpm, concurrent, budgets{day,month,total}, markup, credit_usd, state, created, spend_usd{day,month,total}}
  * key object:    {id, name, tenant, state, created, expires, rpm, tpm, concurrent, budgets, models, allow_ip, require_signature, tags, spend_usd}

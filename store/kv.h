@@ -59,6 +59,9 @@ MUST_CHECK struct kv *kv_open(const char *path, bool writable, size_t map_bytes,
                               struct buffer *error);
 void kv_close(struct kv *kv);
 
+/* Is the file that is open still the one in directory `path`? Another takes its place when the books are compacted. */
+bool kv_is_current(struct kv *kv, const char *path);
+
 /* Begins a transaction. A reader sees one snapshot until it ends. NULL with *error set. */
 MUST_CHECK struct kv_txn *kv_begin(struct kv *kv, bool write, struct buffer *error);
 

@@ -50,7 +50,12 @@ static const char *const table_names[KV_TABLES] = {
     [KV_POSITIONS] = "positions",
 };
 
-static MDB_val value_of(struct span s) { return (MDB_val){.mv_size = s.len, .mv_data = (void *)(uintptr_t)s.base}; }
+/* LMDB's type has no const; it never writes through it. */
+static MDB_val value_of(struct span s) {
+    MDB_val value = {.mv_size = s.len};
+    memcpy(&value.mv_data, &s.base, sizeof value.mv_data);
+    return value;
+}
 
 static struct span span_of_value(const MDB_val *v) { return span_of(v->mv_data, v->mv_size); }
 
@@ -211,6 +216,18 @@ void kv_close(struct kv *kv) {
         mdb_env_close(kv->env);
     }
     free(kv);
+}
+
+bool kv_is_current(struct kv *kv, const char *path) {
+    char file[4096];
+    struct stat named;
+    struct stat opened;
+    mdb_filehandle_t fd = -1;
+    if (snprintf(file, sizeof file, "%s/data.mdb", path) >= (int)sizeof file || stat(file, &named) != 0 ||
+        mdb_env_get_fd(kv->env, &fd) != 0 || fstat(fd, &opened) != 0) {
+        return true; /* nothing better is there */
+    }
+    return named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
 }
 
 struct kv_txn *kv_begin(struct kv *kv, bool write, struct buffer *error) {

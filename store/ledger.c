@@ -10,6 +10,8 @@
 #include "store/pack.h"
 #include "store/state_lock.h"
 
+enum { PATH_BYTES = 4096 };
+
 #define META_VERSION SPAN_LITERAL("version")
 #define META_HEAD SPAN_LITERAL("head")
 #define META_ANCHOR SPAN_LITERAL("anchor")
@@ -53,9 +55,14 @@ static bool settle_version(struct ledger *ledger, struct buffer *error) {
     return false;
 }
 
+static bool name_files(const struct ledger *ledger, char out[static PATH_BYTES]) {
+    int len = snprintf(out, PATH_BYTES, "%s/ledger", ledger->state_dir);
+    return len > 0 && len < PATH_BYTES;
+}
+
 static bool open_files(struct ledger *ledger, struct buffer *error) {
-    char path[4096];
-    if (snprintf(path, sizeof path, "%s/ledger", ledger->state_dir) >= (int)sizeof path) {
+    char path[PATH_BYTES];
+    if (!name_files(ledger, path)) {
         buffer_append_text(error, "the path of the state directory is too long");
         return false;
     }
@@ -128,20 +135,31 @@ void ledger_close(struct ledger *ledger) {
     free(ledger);
 }
 
+static bool is_stale(const struct ledger *ledger) {
+    char path[PATH_BYTES];
+    return ledger->mode == LEDGER_READ && name_files(ledger, path) && !kv_is_current(ledger->kv, path);
+}
+
 struct kv_txn *ledger_begin_read(struct ledger *ledger, struct buffer *error) {
     if (ledger->pinned != NULL) {
         return ledger->pinned;
+    }
+    if (ledger->kv != NULL && ledger->reading == 0 && is_stale(ledger) && !ledger_reopen(ledger, error)) {
+        return NULL;
     }
     if (ledger->kv == NULL) {
         buffer_append_text(error, "the ledger is not open");
         return NULL;
     }
-    return kv_begin(ledger->kv, false, error);
+    struct kv_txn *txn = kv_begin(ledger->kv, false, error);
+    ledger->reading += txn != NULL;
+    return txn;
 }
 
 void ledger_end_read(struct ledger *ledger, struct kv_txn *txn) {
-    if (txn != ledger->pinned) {
+    if (txn != NULL && txn != ledger->pinned) {
         kv_abort(txn);
+        ledger->reading--;
     }
 }
 
@@ -190,8 +208,9 @@ bool ledger_pin(struct ledger *ledger, struct buffer *error) {
 }
 
 void ledger_unpin(struct ledger *ledger) {
-    kv_abort(ledger->pinned);
+    struct kv_txn *pinned = ledger->pinned;
     ledger->pinned = NULL;
+    ledger_end_read(ledger, pinned);
 }
 
 /* The cached label, or where to put it; NULL for a number no table can have. */

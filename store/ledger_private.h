@@ -39,6 +39,7 @@ struct ledger {
     struct kv *kv; /* NULL after a failure, until the next write opens it again */
     enum kv_status open_status;
     struct kv_txn *pinned;
+    int reading; /* transactions that ledger_begin_read has open */
     struct names names;
     uint32_t names_committed; /* how many there were when the write in progress began */
     struct ledger_labels tenants;
@@ -54,7 +55,8 @@ MUST_CHECK struct ledger *ledger_open_sized(const char *state_dir, enum ledger_m
 /* Closes the files and opens them again, after a failure that leaves the environment unusable. */
 MUST_CHECK bool ledger_reopen(struct ledger *ledger, struct buffer *error);
 
-/* The transaction of a walk: the pinned one, or a new one. ledger_end_read ends it unless it is pinned. */
+/* The transaction of a walk: the pinned one, or a new one. ledger_end_read ends it unless it is pinned. A reader whose
+ * books were compacted meanwhile turns to the new file here. */
 MUST_CHECK struct kv_txn *ledger_begin_read(struct ledger *ledger, struct buffer *error);
 void ledger_end_read(struct ledger *ledger, struct kv_txn *txn);
 

@@ -13,6 +13,7 @@
 #include "store/control.h"
 #include "store/operations.h"
 #include "store/publish.h"
+#include "store/recompute.h"
 #include "store/retention.h"
 #include "store/spend.h"
 #include "store/sweep.h"
@@ -35,6 +36,7 @@ struct ledger_process {
     struct publisher *publisher;
     struct operations operations;
     struct control *control;
+    struct recompute recompute;
     int signal_fd;
     bool ending; /* told to end */
     bool master_gone;
@@ -81,6 +83,7 @@ static int open_books(struct ledger_process *process, struct buffer *error) {
         !commit_forget_others(process->ledger, heritage->map.header->incarnation, error)) {
         return CHILD_EXIT_FAILED;
     }
+    recompute_init(&process->recompute, &heritage->map);
     process->publisher = publisher_new(&heritage->map, conf, process->ledger);
     if (!publisher_all(process->publisher, error)) {
         return CHILD_EXIT_CONFIGURATION;
@@ -152,8 +155,22 @@ static bool commit(struct ledger_process *process) {
 /* The operations' flush: everything that was settled when it was called. */
 static int64_t flush(void *context) {
     struct ledger_process *process = context;
-    (void)sweep_dead_seats(&process->heritage->map);
+    if (sweep_has_dead(&process->heritage->map)) {
+        (void)sweep_dead_seats(&process->heritage->map);
+        recompute_want(&process->recompute);
+    }
     return commit(process) ? (int64_t)commit_pending(&process->heritage->map) : -1;
+}
+
+/* For the recompute: nothing settled may be left uncommitted. */
+static bool commit_all(void *context) {
+    struct ledger_process *process = context;
+    while (commit_pending(&process->heritage->map) != 0) {
+        if (!commit(process)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void commit_when_due(struct ledger_process *process) {
@@ -198,12 +215,16 @@ static void upkeep(struct ledger_process *process) {
     int64_t now_mono_ns = clock_mono_ns();
     struct shm_map *map = &process->heritage->map;
     atomic_store(&map->header->ledger_heartbeat_mono_ns, now_mono_ns);
-    if (sweep_dead_seats(map) != 0) {
+    if (sweep_has_dead(map)) {
+        (void)sweep_dead_seats(map);
         process->woken_mono_ns = 0;
+        recompute_want(&process->recompute);
     }
     if (now_mono_ns >= process->next_second_mono_ns) {
         process->next_second_mono_ns = now_mono_ns + NS_PER_S;
-        publisher_tick(process->publisher, clock_wall_ns());
+        if (publisher_tick(process->publisher, clock_wall_ns())) {
+            recompute_want(&process->recompute);
+        }
     }
     if (now_mono_ns >= process->next_minute_mono_ns && process->ledger->kv != NULL) {
         process->next_minute_mono_ns = now_mono_ns + minute_ns;
@@ -235,7 +256,7 @@ static void start_ending(struct ledger_process *process) {
 }
 
 static int poll_timeout_ms(const struct ledger_process *process) {
-    if (process->ending || process->next_cleaning_mono_ns == 0) {
+    if (process->ending || process->next_cleaning_mono_ns == 0 || process->recompute.pausing) {
         return process->refusing ? FLUSH_MS : 1;
     }
     return process->woken_mono_ns != 0 ? GATHER_MS : FLUSH_MS;
@@ -248,7 +269,7 @@ static void wait_and_handle(struct ledger_process *process) {
     fds[FD_MASTER] =
         (struct pollfd){.fd = process->master_gone ? -1 : process->heritage->master_alive_fd, .events = POLLIN};
     int control_count = control_poll_set(process->control, fds + FD_CONTROL_FIRST);
-    int ready = poll(fds, (nfds_t)(FD_CONTROL_FIRST + control_count), poll_timeout_ms(process));
+    int ready = poll(fds, (nfds_t)FD_CONTROL_FIRST + (nfds_t)control_count, poll_timeout_ms(process));
     if (ready <= 0) {
         return;
     }
@@ -291,6 +312,7 @@ static int serve(struct ledger_process *process) {
         wait_and_handle(process);
         upkeep(process);
         commit_when_due(process);
+        recompute_step(&process->recompute, commit_all, process);
     }
     return code;
 }

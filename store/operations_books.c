@@ -65,11 +65,6 @@ bool operation_compact(struct operation *op) {
     struct buffer error;
     int64_t before_bytes = 0;
     int64_t after_bytes = 0;
-    if (op->on->publisher != NULL) {
-        return operation_fail(
-            op, "unavailable", NULL,
-            "a server is using the books: stop it, then compact; space that was freed is used again meanwhile");
-    }
     buffer_init(&error, 4096);
     bool done = backup_compact(op->on->ledger, &before_bytes, &after_bytes, &error) ||
                 operation_fail(op, "unavailable", NULL, "%s", buffer_text(&error));

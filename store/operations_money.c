@@ -254,7 +254,7 @@ struct import {
 static bool import_row(void *context, const struct price_book_row *row) {
     struct import *import = context;
     if (conf_model_index(import->op->on->conf, span_text(row->model)) < 0 &&
-        strcmp(import->last_unknown, row->model) != 0) {
+        !span_is(span_text(row->model), import->last_unknown)) {
         json_write_text(import->unknown, NULL, row->model);
         (void)span_copy(span_text(row->model), import->last_unknown, sizeof import->last_unknown);
     }

@@ -488,13 +488,13 @@ static void publish_all_spend(struct publisher *publisher, struct kv_txn *txn) {
     }
 }
 
-void publisher_tick(struct publisher *publisher, int64_t now_wall_ns) {
+bool publisher_tick(struct publisher *publisher, int64_t now_wall_ns) {
     struct buffer error;
     bool turned = now_wall_ns >= publisher->windows.next_turn_wall_ns || now_wall_ns < publisher->windows_from_wall_ns;
     bool prices_due = now_wall_ns >= publisher->next_prices_wall_ns ||
                       now_wall_ns < publisher->next_prices_wall_ns - prices_interval_ns;
     if (!turned && !prices_due) {
-        return;
+        return false;
     }
     buffer_init(&error, 1024);
     struct kv_txn *txn = ledger_begin_read(publisher->ledger, &error);
@@ -509,4 +509,5 @@ void publisher_tick(struct publisher *publisher, int64_t now_wall_ns) {
         }
     }
     buffer_fini(&error);
+    return turned && txn != NULL;
 }

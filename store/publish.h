@@ -28,10 +28,10 @@ MUST_CHECK bool publisher_key(struct publisher *publisher, uint32_t key_number, 
 MUST_CHECK bool publisher_prices(struct publisher *publisher, struct buffer *error);
 
 /* After a commit: the new totals (a commit_done_fn; context is the publisher). */
-void publisher_spend(void *publisher, const struct fold *fold);
+void publisher_spend(void *context, const struct fold *fold);
 
-/* Now and then: a new day or month begins, prices of the future come closer. */
-void publisher_tick(struct publisher *publisher, int64_t now_wall_ns);
+/* Now and then: a new day or month begins, prices of the future come closer. True when spend is of new windows now. */
+bool publisher_tick(struct publisher *publisher, int64_t now_wall_ns);
 
 /* Is there room for one more key, tenant, or for the allow-lists of this key? */
 bool publisher_has_room_for_allow(const struct publisher *publisher, uint32_t key_number);

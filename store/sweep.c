@@ -13,33 +13,11 @@
 
 enum { STATUS_WORKER_DIED = 500 };
 
-/* Takes one off a gauge, never below nothing. */
-static void return_gauge(_Atomic int64_t *gauge) {
-    int64_t value = atomic_load(gauge);
-    while (value > 0 && !atomic_compare_exchange_weak(gauge, &value, value - 1)) {
-    }
-}
-
-/* A live slot stands for one request in flight of its key, tenant and upstream. */
-static void return_gauges(const struct shm_map *map, const struct shm_slot_sh *slot) {
-    if (slot->key_index < map->header->key_capacity) {
-        return_gauge(&shm_key_account(map, slot->key_index)->in_flight);
-    }
-    if (slot->tenant_index < map->header->tenant_capacity) {
-        return_gauge(&shm_tenant_account(map, slot->tenant_index)->in_flight);
-    }
-    if (slot->upstream_row < SHM_UPSTREAMS) {
-        return_gauge(&shm_upstream(map, slot->upstream_row)->in_flight);
-    }
-}
-
-/* Ends a record from what its worker had counted. Doing it twice changes nothing but the end: the flag tells. */
+/* Ends a record from what its worker had counted. Doing it twice changes nothing but the end. What the slot held of
+ * budgets and gauges the recompute that follows gives back. */
 static void finish_record(void *context, struct shm_slot_sh *slot) {
-    const struct shm_map *map = context;
     struct shm_usage_record_sh *usage = &slot->record;
-    if ((usage->flags & SHM_RECORD_ABORTED) == 0) {
-        return_gauges(map, slot);
-    }
+    (void)context;
     usage->end_wall_ns = clock_wall_ns();
     usage->flags |= SHM_RECORD_ABORTED | SHM_RECORD_ESTIMATED;
     if (usage->status == 0) {
@@ -51,6 +29,15 @@ static void finish_record(void *context, struct shm_slot_sh *slot) {
     usage->list_nusd = money_of_tokens(&usage->list_price, &usage->tokens, MARKUP_ONE);
 }
 
+bool sweep_has_dead(const struct shm_map *map) {
+    for (uint32_t index = 0; index < map->header->seat_count; index++) {
+        if (atomic_load(&shm_seat(map, index)->state) == SHM_SEAT_DEAD) {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint32_t sweep_dead_seats(const struct shm_map *map) {
     uint32_t published = 0;
     for (uint32_t index = 0; index < map->header->seat_count; index++) {
@@ -58,7 +45,7 @@ uint32_t sweep_dead_seats(const struct shm_map *map) {
         if (atomic_load(&seat->state) != SHM_SEAT_DEAD) {
             continue;
         }
-        uint32_t records = shm_slots_sweep(map, index, finish_record, (void *)(uintptr_t)map);
+        uint32_t records = shm_slots_sweep(map, index, finish_record, NULL);
         LOG(records != 0 ? LOG_WARN : LOG_INFO, "seat_swept", log_int("seat", index),
             log_int("aborted_requests", records));
         published += records;

@@ -9,6 +9,9 @@
 
 #include "shm/shm_map.h"
 
+/* Is there a seat to sweep? */
+bool sweep_has_dead(const struct shm_map *map);
+
 /* Sweeps every seat that is DEAD and frees it. Returns how many records were published. */
 uint32_t sweep_dead_seats(const struct shm_map *map);
 

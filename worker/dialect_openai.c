@@ -449,7 +449,8 @@ int64_t openai_output_estimate(const struct openai_listener *listener) {
     if (events * 20 >= tokens * 19 && events * 3 <= tokens * 4) {
         tokens = events;
     }
-    return tokens > listener->usage.tokens.output_tokens ? tokens : listener->usage.tokens.output_tokens;
+    int64_t reported = listener->usage.clamped ? 0 : listener->usage.tokens.output_tokens;
+    return tokens > reported ? tokens : reported;
 }
 
 /* The value of the member `cost` of the usage object, or an empty span; *is_empty tells whether the object has members.

@@ -171,7 +171,8 @@ void guard_close_idle(struct guard_context *context, int64_t least_idle_ns) {
     GUARD_EACH(guard, context) {
         bool idle = guard->mode == GUARD_HTTP1 && guard->waiting && guard->waiting_since_mono_ns <= since_mono_ns &&
                     guard->refusal == NULL && guard_http1_place(&guard->http1) == GUARD_HTTP1_BETWEEN;
-        if (idle || guard->mode == GUARD_SNIFF) {
+        bool silent = guard->mode == GUARD_SNIFF && guard->accepted_mono_ns <= since_mono_ns;
+        if (idle || silent) {
             guard_cut(guard, GUARD_CUT_ASKED);
         }
     }

@@ -343,8 +343,8 @@ void relay_on_timeout(struct request *request) {
 }
 
 void relay_resume(struct request *request) {
-    if (request->paused && request->attempt.call != NULL && request->front != NULL &&
-        request->front->driver->pending_bytes(request->front) < PENDING_BYTES_LOW) {
+    bool has_room = request->front == NULL || request->front->driver->pending_bytes(request->front) < PENDING_BYTES_LOW;
+    if (request->paused && request->attempt.call != NULL && has_room) {
         request->paused = false;
         relay_extend_deadline(request);
         upstream_resume(request->attempt.call);

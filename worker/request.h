@@ -113,9 +113,10 @@ struct request {
     struct openai_listener listener;
     struct buffer answer; /* what is not streamed, and error bodies */
     bool head_sent;
-    bool served;     /* the client was given output of the upstream */
-    bool backed_off; /* the wait before trying a route again is over */
-    bool paused;
+    bool served;        /* the client was given output of the upstream */
+    bool backed_off;    /* the wait before trying a route again is over */
+    bool paused;        /* its upstream is held back */
+    bool parked;        /* it waits in ADMIT, SEND or SETTLE for the ledger's pause to end */
     bool upstream_done; /* the call has ended */
     enum upstream_result upstream_result;
     bool client_left;
@@ -145,6 +146,9 @@ void request_goto(struct request *request, enum request_state state);
 /* Says where the machine goes at the end of this turn. The first post of a turn wins. */
 void request_post(struct request *request, enum request_state state);
 bool request_is_posted(const struct request *request);
+
+/* The pause is over: a request that waited for it goes on. */
+void request_unpark(struct request *request);
 
 /* The single error door: keeps the verdict and posts FAIL. */
 void request_fail(struct request *request, struct verdict verdict);

@@ -55,8 +55,16 @@ void request_post(struct request *request, enum request_state state) {
 
 bool request_is_posted(const struct request *request) { return request->posted != REQUEST_STATES; }
 
+void request_unpark(struct request *request) {
+    if (request->parked) {
+        request->parked = false;
+        request_post(request, request->state);
+    }
+    relay_resume(request);
+}
+
 void request_fail(struct request *request, struct verdict verdict) {
-    if (!request_is_posted(request)) {
+    if (!request_is_posted(request) && request->state != REQUEST_settle) {
         request->verdict = verdict;
         request_post(request, REQUEST_fail);
     }
@@ -91,7 +99,16 @@ static enum step_result step_local(struct request *request) {
     return STEP_MORE;
 }
 
+/* While the ledger recomputes balances nothing may change them: the step is taken again afterwards. */
+static bool must_park(struct request *request) {
+    request->parked = request->worker->paused;
+    return request->parked;
+}
+
 static enum step_result step_admit(struct request *request) {
+    if (must_park(request)) {
+        return STEP_WAIT;
+    }
     struct verdict verdict = admit_request(request);
     if (verdict.kind != ERROR_NONE) {
         request->verdict = verdict;
@@ -104,6 +121,9 @@ static enum step_result step_admit(struct request *request) {
 }
 
 static enum step_result step_send(struct request *request) {
+    if (must_park(request)) {
+        return STEP_WAIT;
+    }
     relay_end_try(request);
     enum route_choice choice = route_choose(request);
     if (choice == ROUTE_NONE) {
@@ -157,6 +177,9 @@ static enum step_result step_fail(struct request *request) {
 
 static enum step_result step_settle(struct request *request) {
     relay_stop(request);
+    if (request->slot >= 0 && must_park(request)) {
+        return STEP_WAIT;
+    }
     settle_request(request);
     request_goto(request, REQUEST_dead);
     return STEP_MORE;

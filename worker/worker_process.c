@@ -18,7 +18,7 @@
  * closed, so that it does not meet the old configuration later. */
 #define RELOAD_IDLE_NS (1000 * NS_PER_MS)
 
-enum { TURN_MOST_MS = 1000, SCRATCH_BYTES_MOST = 16 << 20 };
+enum { TURN_MOST_MS = 1000, PAUSED_TURN_MS = 5, SCRATCH_BYTES_MOST = 16 << 20 };
 
 #define WORKER_OF(pointer, member) ((struct worker *)(void *)((char *)(pointer)-offsetof(struct worker, member)))
 
@@ -43,7 +43,10 @@ static void on_signal(struct loop_watch *watch, uint32_t events) {
     struct signalfd_siginfo info;
     (void)events;
     while (read(watch->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        begin_drain(worker, info.ssi_signo == SIGTERM);
+        /* SIGUSR1 only ends the wait: the ledger has changed the epoch. */
+        if (info.ssi_signo != SIGUSR1) {
+            begin_drain(worker, info.ssi_signo == SIGTERM);
+        }
     }
 }
 
@@ -73,6 +76,7 @@ static bool watch_signals(struct worker *worker) {
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGUSR1);
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) {
         return false;
     }
@@ -101,6 +105,22 @@ static bool is_finished(const struct worker *worker) {
     return worker->draining && worker->requests == NULL && front_connections(worker->front) == 0;
 }
 
+/* Between two turns: acknowledges a pause, or goes on after one. */
+static void follow_epoch(struct worker *worker) {
+    uint64_t epoch = atomic_load_explicit(&worker->map->header->epoch, memory_order_acquire);
+    bool paused = epoch % 2 != 0;
+    if (paused) {
+        atomic_store_explicit(&worker->seat->acknowledged_epoch, epoch, memory_order_release);
+    }
+    if (worker->paused && !paused) {
+        worker->paused = false;
+        for (struct request *request = worker->requests; request != NULL; request = request->next) {
+            request_unpark(request);
+        }
+    }
+    worker->paused = paused;
+}
+
 /* What a drain's deadline cuts: the clients get their error event, the ledger its records. Then a moment for the bytes
  * to leave. */
 static void end_remaining(struct worker *worker) {
@@ -112,12 +132,15 @@ static void end_remaining(struct worker *worker) {
     do {
         front_close_idle(worker->front, 0);
         loop_run(worker->loop, 10);
+        follow_epoch(worker);
     } while ((worker->requests != NULL || front_connections(worker->front) != 0) && clock_mono_ns() < until_mono_ns);
 }
 
 static void serve(struct worker *worker) {
+    follow_epoch(worker);
     while (!is_finished(worker)) {
-        loop_run(worker->loop, TURN_MOST_MS);
+        loop_run(worker->loop, worker->paused ? PAUSED_TURN_MS : TURN_MOST_MS);
+        follow_epoch(worker);
         if (worker->drain_deadline_mono_ns != 0 && clock_mono_ns() >= worker->drain_deadline_mono_ns) {
             end_remaining(worker);
             return;

@@ -26,8 +26,9 @@ struct worker {
     struct buffer scratch_text;
     struct request *requests; /* live ones */
     int64_t request_count;
-    bool draining;                  /* accepts no connections; those it has are served and closed */
-    bool refusing;                  /* the server ends: no new requests either */
+    bool draining; /* accepts no connections; those it has are served and closed */
+    bool paused;   /* the ledger recomputes: nothing that changes balances may happen (store/recompute.h) */
+    bool refusing; /* the server ends: no new requests either */
     int64_t drain_deadline_mono_ns; /* 0: none */
     struct loop_watch signals;
     struct loop_watch master_alive;

@@ -141,27 +141,37 @@ def time_events(paths, model, offset_s):
         sock = socket.create_connection(("127.0.0.1", server.port), 30)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(chat_request(server, model))
-        selector.register(sock, selectors.EVENT_READ, (name, bytearray()))
-        _read_for(selector, taken, offset_s)
+        selector.register(sock, selectors.EVENT_READ, Heard(taken[name]))
+        _read_for(selector, offset_s)
     while selector.get_map():
-        assert _read_for(selector, taken, 10), "no event for 10 s"
+        assert _read_for(selector, 10), "no event for 10 s"
     return taken
 
 
-def _read_for(selector, taken, seconds):
+class Heard:
+    """What came over one connection: all of it, and where the last event that was timed ended."""
+
+    def __init__(self, taken_ns):
+        self.taken_ns, self.bytes, self.timed = taken_ns, bytearray(), 0
+
+    def take(self, data, now_ns):
+        self.bytes += data
+        for sent in SENT_AT.finditer(self.bytes, self.timed):
+            self.taken_ns.append(now_ns - int(sent[1]))
+            self.timed = sent.end()
+
+
+def _read_for(selector, seconds):
     """Reads until that time is over; True when anything came."""
     deadline = time.monotonic() + seconds
     came = False
     while selector.get_map() and (left := deadline - time.monotonic()) > 0:
         for key, _ in selector.select(left):
-            name, held = key.data
             data = key.fileobj.recv(RECEIVE_BYTES)
-            now_ns = time.monotonic_ns()
+            key.data.take(data, time.monotonic_ns())
             came = True
-            taken[name] += [now_ns - int(sent) for sent in SENT_AT.findall(data)]
-            held += data
-            if not data or held.endswith(b"0\r\n\r\n"):
-                assert b" 200 " in held[:16], bytes(held[:300])
+            if not data or key.data.bytes.endswith(b"0\r\n\r\n"):
+                assert b" 200 " in key.data.bytes[:16], bytes(key.data.bytes[:300])
                 selector.unregister(key.fileobj)
                 key.fileobj.close()
     return came

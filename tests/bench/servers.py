@@ -78,15 +78,18 @@ def relay(folder, mock, models, **changes):
     settings = {**config.base(mock), "upstreams": {"mock": config.upstream(mock)}, "workers": 1,
                 "models": {name: config.model("mock") for name in models},
                 "log": {"access": "off", "format": "json", "level": "warn"}, **changes}
-    server = Relay(folder / f"relay-{len(os.listdir(folder))}", settings).start()
+    server = Relay(folder / f"relay-{len(os.listdir(folder))}", settings)
     try:
+        server.start()
         server.create_tenant("bench")
         key = server.create_key("bench")
         worker = server.status()["workers"][0]["pid"]
         ledger = server.status()["ledger"]["pid"]
         yield SimpleNamespace(port=server.port, key=key, pid=worker, ledger=ledger)
-    finally:
         server.stop()
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.kill_all()
 
 
 def find_nginx(build):

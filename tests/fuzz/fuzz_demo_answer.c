@@ -5,7 +5,7 @@
 #include "worker/dialect_openai.h"
 #include "worker/sse.h"
 
-enum { ANSWER_BYTES_MOST = 64 << 20, EVENTS_MOST = 20000, CREATED_S = 1700000000 };
+enum { ANSWER_BYTES_MOST = 64 << 20, EVENTS_MOST = 2000, CREATED_S = 1700000000 };
 
 static struct json_doc scratch;
 

@@ -435,7 +435,6 @@ static const struct bad_request bad_requests[] = {
     {"{\"op\":\"price.import\",\"csv\":\"model,input,output\\n\\\"x,1,2\\n\"}", "invalid", "csv"},
     {"{\"op\":\"verify\"}", "unavailable", NULL},
     {"{\"op\":\"backup\",\"dir\":\"/tmp/x\"}", "unavailable", NULL},
-    {"{\"op\":\"compact\"}", "unavailable", NULL},
 };
 
 static void test_bad_requests(void **state) {

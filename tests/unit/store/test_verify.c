@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "store_testing.h"
 
 #include "store/backup.h"
@@ -256,6 +259,66 @@ static void test_backup_and_compact(void **state) {
     answer_fini(&answer);
 }
 
+static bool count_one(void *context, const struct ledger_record *record) {
+    (void)record;
+    ++*(int *)context;
+    return true;
+}
+
+static int count_records(struct ledger *reader) {
+    int count = 0;
+    return ledger_each_record_from(reader, 1, count_one, &count, &error) ? count : -1;
+}
+
+/* Another process: its exit status is the step that went wrong. */
+static int read_over_compaction(int told_fd, int tell_fd) {
+    char byte = 0;
+    struct ledger *reader = ledger_open(state_dir, LEDGER_READ, &error);
+    if (reader == NULL || !ledger_pin(reader, &error) || count_records(reader) != RECORDS) {
+        return 1;
+    }
+    if (write(tell_fd, &byte, 1) != 1 || read(told_fd, &byte, 1) != 1) {
+        return 2;
+    }
+    if (count_records(reader) != RECORDS) {
+        return 3;
+    }
+    ledger_unpin(reader);
+    if (count_records(reader) != RECORDS + 1) {
+        return 4;
+    }
+    ledger_close(reader);
+    return 0;
+}
+
+/* A reader that has the old books open goes on with its snapshot, and then turns to the new ones. */
+static void test_readers_find_compacted_books(void **state) {
+    (void)state;
+    int to_reader[2];
+    int from_reader[2];
+    char byte = 0;
+    int status = 0;
+    assert_int_equal(pipe(to_reader) | pipe(from_reader), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        _exit(read_over_compaction(to_reader[0], from_reader[1]));
+    }
+    assert_int_equal(read(from_reader[0], &byte, 1), 1);
+    do_ok(&operations, "{\"op\":\"compact\"}");
+    struct shm_usage_record_sh usage = make_usage("late", 0, 0, clock_wall_ns());
+    assert_true(commit_records(ledger, &usage, 1, &error));
+    assert_int_equal(write(to_reader[1], &byte, 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    do_ok(&operations, "{\"op\":\"compact\"}");
+    assert_sound(ledger, RECORDS + 1);
+    for (int i = 0; i < 2; i++) {
+        (void)close(to_reader[i]);
+        (void)close(from_reader[i]);
+    }
+}
+
 /* A store of another version, one cut off and one that is none are refused with what to do. */
 static void test_refused_stores(void **state) {
     (void)state;
@@ -302,6 +365,7 @@ int main(void) {
         TEST(test_changed_indexes_and_names),
         TEST(test_retention),
         TEST(test_backup_and_compact),
+        TEST(test_readers_find_compacted_books),
         TEST(test_refused_stores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
