@@ -1,6 +1,5 @@
 #include "master/process_title.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -8,7 +7,9 @@
 
 static char *title_base;
 static size_t title_room_bytes;
-/* setenv takes an array of its own and forgets ours; a leak checker must still find the texts. */
+/* What holds the copies. setenv replaces entries of environ and then environ itself; nothing else may then lead here.
+ */
+__attribute__((used)) static char **kept_arguments;
 __attribute__((used)) static char **kept_environment;
 
 /* One past the last byte of the texts that follow `end` without a gap. */
@@ -21,23 +22,30 @@ static char *find_end(char *end, char **texts) {
     return end;
 }
 
-static bool copy_texts(char **from, char **to) {
-    for (; *from != NULL; from++, to++) {
-        *to = strdup(*from);
-        if (*to == NULL) {
-            return false;
-        }
-    }
-    *to = NULL;
-    return true;
-}
-
-static size_t count_texts(char **texts) {
+static size_t count_texts(char **texts, size_t *bytes) {
     size_t count = 0;
-    while (texts[count] != NULL) {
-        count++;
+    for (*bytes = 0; texts[count] != NULL; count++) {
+        *bytes += strlen(texts[count]) + 1;
     }
     return count;
+}
+
+/* The texts and the array of them in one piece. */
+static char **copy_texts(char **texts) {
+    size_t bytes = 0;
+    size_t count = count_texts(texts, &bytes);
+    char **copies = calloc(1, (count + 1) * sizeof(*copies) + bytes);
+    if (copies == NULL) {
+        abort();
+    }
+    char *at = (char *)(copies + count + 1);
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(texts[i]) + 1;
+        memcpy(at, texts[i], len);
+        copies[i] = at;
+        at += len;
+    }
+    return copies;
 }
 
 void process_title_init(int argc, char **argv) {
@@ -45,17 +53,15 @@ void process_title_init(int argc, char **argv) {
         return;
     }
     char **old_environment = environ;
-    char **environment = calloc(count_texts(environ) + 1, sizeof(*environment));
     char *begin = argv[0];
     char *end = find_end(find_end(begin, argv), environ);
-    if (environment == NULL || !copy_texts(environ, environment) || !copy_texts(argv, argv)) {
-        abort();
-    }
+    kept_arguments = copy_texts(argv);
+    kept_environment = copy_texts(environ);
+    memcpy(argv, kept_arguments, (size_t)argc * sizeof(*argv));
     for (char **text = old_environment; *text != NULL; text++) {
         explicit_bzero(*text, strlen(*text));
     }
-    environ = environment;
-    kept_environment = environment;
+    environ = kept_environment;
     title_base = begin;
     title_room_bytes = (size_t)(end - begin);
 }

@@ -54,6 +54,7 @@ enum shm_record_flag {
     SHM_RECORD_CLIENT_LEFT = 32,
     SHM_RECORD_CLIENT_ID = 64, /* the id came from the client */
     SHM_RECORD_MODEL_PRICED = 128,
+    SHM_RECORD_CAPPED = 256, /* cost more than the budget had left: the price is what was left */
 };
 
 /* One request as the ledger will keep it. Filled in the slot by its worker, copied to the ring at settlement.

@@ -11,17 +11,18 @@
 #include "shm/shm_slot.h"
 #include "store/record.h"
 
-enum { STATUS_WORKER_DIED = 500 };
+enum { STATUS_ANSWERED = 200, STATUS_WORKER_DIED = 500 };
 
 /* Ends a record from what its worker had counted. Doing it twice changes nothing but the end. What the slot held of
- * budgets and gauges the recompute that follows gives back. */
+ * budgets and gauges the recompute that follows gives back. Counts that are the upstream's own stay so: then the whole
+ * answer had come, and its end was on the way to the client. */
 static void finish_record(void *context, struct shm_slot_sh *slot) {
     struct shm_usage_record_sh *usage = &slot->record;
     (void)context;
     usage->end_wall_ns = clock_wall_ns();
-    usage->flags |= SHM_RECORD_ABORTED | SHM_RECORD_ESTIMATED;
+    usage->flags |= SHM_RECORD_ABORTED;
     if (usage->status == 0) {
-        usage->status = STATUS_WORKER_DIED;
+        usage->status = (usage->flags & SHM_RECORD_ESTIMATED) != 0 ? STATUS_WORKER_DIED : STATUS_ANSWERED;
     }
     record_clamp(usage);
     usage->price_nusd = money_of_tokens(&usage->price, &usage->tokens, usage->markup);

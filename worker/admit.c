@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "shm/shm_ids.h"
 #include "worker/auth.h"
+#include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
 #include "worker/reply.h"
@@ -95,17 +96,9 @@ static bool price_of_model(const struct request *request, int model, struct pric
            configured->has_price;
 }
 
-static bool has_budget(const struct request *request) {
-    bool found = request->tenant.has_credit != 0;
-    for (int i = 0; i < SHM_WINDOWS; i++) {
-        found = found || request->key.limits.budget_nusd[i] >= 0 || request->tenant.limits.budget_nusd[i] >= 0;
-    }
-    return found;
-}
-
 bool admit_may_price(const struct request *request, int model) {
     struct price price;
-    return !has_budget(request) || price_of_model(request, model, &price);
+    return !budget_applies(request) || price_of_model(request, model, &price);
 }
 
 static int64_t first_slice_tokens(const struct request *request) {

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/admit.h"
+#include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
 #include "worker/relay_failure.h"
@@ -94,8 +95,10 @@ static void pass_on(struct request *request, const struct sse_event *event, cons
         shm_histogram_add(&request->worker->seat->time_to_first_token,
                           clock_mono_ns() - request->state_mono_ns[REQUEST_body]);
     }
-    request->served = request->served || heard->has_choices;
-    settle_count(request);
+    if (!request->served && heard->has_choices) {
+        chat_chunk_note_head(event->data, request->chunk_head);
+        request->served = true;
+    }
     if (heard->is_usage_only && !request->chat.include_usage) {
         return;
     }
@@ -126,6 +129,22 @@ static void complete_stream(struct request *request) {
     request_post(request, REQUEST_settle);
 }
 
+/* The money is used up: a clean end, as if the output cap had been reached. */
+static void end_for_budget(struct request *request) {
+    struct buffer *text = &request->worker->scratch_text;
+    request->budget_ended = true;
+    request->served = true;
+    settle_count(request);
+    buffer_clear(text);
+    chat_chunk_write_end(text, request->chunk_head, "length", request->chat.include_usage,
+                         &request->shared->record.tokens, settle_price_nusd(request));
+    write_client(request, buffer_span(text));
+    if (request->front != NULL) {
+        request->front->driver->end(request->front, true);
+    }
+    request_post(request, REQUEST_settle);
+}
+
 static void on_event(struct request *request, const struct sse_event *event) {
     struct openai_event heard;
     if (!event->has_data) {
@@ -137,6 +156,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         }
         return;
     }
+    const struct openai_listener before = request->listener;
     openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard);
     if (heard.is_error) {
         route_failed(request, SHM_UPSTREAM_STATUS, false);
@@ -151,6 +171,12 @@ static void on_event(struct request *request, const struct sse_event *event) {
     if (heard.is_done) {
         write_client(request, event->raw);
         complete_stream(request);
+        return;
+    }
+    settle_count(request);
+    if (!budget_top_up(request)) {
+        request->listener = before;
+        end_for_budget(request);
         return;
     }
     pass_on(request, event, &heard);
@@ -187,7 +213,8 @@ static bool on_bytes(void *context, struct span bytes) {
     if (request_is_posted(request)) {
         return true;
     }
-    if (request->front != NULL && request->front->driver->pending_bytes(request->front) > PENDING_BYTES_HIGH) {
+    if (request->worker->paused ||
+        (request->front != NULL && request->front->driver->pending_bytes(request->front) > PENDING_BYTES_HIGH)) {
         request->paused = true;
         loop_timer_clear(request->worker->loop, &request->deadline);
         return false;
@@ -293,7 +320,9 @@ static bool write_upstream_body(struct request *request) {
     const struct chat_rewrite rewrite = {
         .model = request->attempt.route->model,
         .stream = request->stream,
-        .max_tokens = request->chat.max_tokens > 0 ? model->max_output_tokens : 0,
+        .max_tokens = request->budget_max_tokens > 0 ? request->budget_max_tokens
+                      : request->chat.max_tokens > 0 ? model->max_output_tokens
+                                                     : 0,
     };
     buffer_clear(&request->upstream_body);
     return chat_request_rewrite(&request->chat, &rewrite, &request->upstream_body);
@@ -310,11 +339,14 @@ static void forget_earlier_try(struct request *request) {
 struct verdict relay_send(struct request *request) {
     struct worker *worker = request->worker;
     forget_earlier_try(request);
+    admit_price_route(request);
+    struct verdict verdict = budget_cover(request);
+    if (verdict.kind != ERROR_NONE) {
+        return verdict;
+    }
     if (!write_upstream_body(request)) {
-        limits_return_upstream(request, false);
         return verdict_of(ERROR_body_too_large);
     }
-    admit_price_route(request);
     const struct upstream_spec spec = {.upstream = request->attempt.upstream,
                                        .path = endpoint_upstream_path(request->endpoint),
                                        .body = buffer_span(&request->upstream_body),

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "shm/shm_keys.h"
+#include "worker/chat_chunk.h"
 #include "worker/chat_request.h"
 #include "worker/dialect_openai.h"
 #include "worker/front.h"
@@ -28,7 +29,7 @@ enum request_state {
     REQUEST_STATES
 };
 
-enum { REQUEST_CLIENT_BYTES = 48, REQUEST_ARENA_BYTES = 1 << 20, REQUEST_ROUTES_MOST = 64 };
+enum { REQUEST_CLIENT_BYTES = 48, REQUEST_ARENA_BYTES = 1 << 20 };
 
 /* What a front knows about a request when it has arrived. Spans live as long as the client's link. */
 struct request_input {
@@ -108,6 +109,9 @@ struct request {
     int fallbacks_used;
     struct request_failure failure; /* of the latest try */
     struct buffer upstream_body;
+    int64_t budget_max_tokens;              /* the longest answer its budget affords; 0: no such cap */
+    bool budget_ended;                      /* its stream was ended because the money was */
+    char chunk_head[CHAT_CHUNK_HEAD_BYTES]; /* id, created and model of its stream, for a last chunk of our own */
 
     struct sse_splitter splitter;
     struct openai_listener listener;

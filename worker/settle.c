@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/shm_ids.h"
+#include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
 #include "worker/worker_state.h"
@@ -72,10 +73,14 @@ static void finish_record(struct request *request) {
     }
     record->flags |= (request->client_left ? (uint32_t)SHM_RECORD_CLIENT_LEFT : 0) |
                      (request->error_event_sent ? (uint32_t)SHM_RECORD_ERROR_EVENT : 0);
-    const char *reason =
-        request->client_left && !request->listener.has_finish ? "cancelled" : request->listener.finish_reason;
+    const char *reason = request->budget_ended ? "length" : request->listener.finish_reason;
+    if (request->client_left && !request->listener.has_finish) {
+        reason = "cancelled";
+    }
     (void)span_copy(span_text(is_billed(request) ? reason : ""), record->finish_reason, sizeof(record->finish_reason));
-    record->price_nusd = settle_price_nusd(request);
+    int64_t price_nusd = settle_price_nusd(request);
+    record->price_nusd = budget_settle(request, price_nusd);
+    record->flags |= record->price_nusd < price_nusd ? (uint32_t)SHM_RECORD_CAPPED : 0;
     record->cost_nusd = money_of_tokens(&record->cost, &record->tokens, MARKUP_ONE);
     record->list_nusd = money_of_tokens(&record->list_price, &record->tokens, MARKUP_ONE);
 }

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/calendar.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/front_listen.h"
@@ -89,6 +90,9 @@ static void init_worker(struct worker *worker, struct heritage *heritage) {
     worker->conf = heritage->conf;
     worker->map = &heritage->map;
     worker->seat = shm_seat(&heritage->map, heritage->seat);
+    if (!calendar_use_zone(worker->conf->timezone)) {
+        LOG(LOG_WARN, "timezone_unknown", log_text("timezone", worker->conf->timezone));
+    }
     worker->loop = loop_new();
     worker->upstreams = upstreams_new(worker->loop, on_upstream_connection, worker);
     worker->slots = calloc(1, sizeof(*worker->slots));

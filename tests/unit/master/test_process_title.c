@@ -70,6 +70,7 @@ static void test_environment_is_wiped_where_others_read_it(void **state) {
 int main(int argc, char **argv) {
     if (argc != 3) {
         setenv("TITLE_TEST_SECRET", "canary-4711", 1);
+        setenv("TZ", "Europe/Berlin", 1);
         execl("/proc/self/exe", "test", "first argument", "second", (char *)NULL);
         return 1;
     }

@@ -202,7 +202,8 @@ static void test_I1_dead_worker(void **state) {
         char id[16];
         (void)snprintf(id, sizeof id, "live%d", at);
         shared->record = make_usage(id, 0, 0, 0);
-        shared->record.status = at == 0 ? 0 : 200;
+        shared->record.status = 0;
+        shared->record.flags |= at == 0 ? SHM_RECORD_ESTIMATED : 0U; /* the others' upstreams had reported */
         shared->record.price_nusd = 0;
         shared->record.attempts = at == 4 ? 0 : 1; /* the last never reached an upstream */
         shm_slot_go_live(&slots, slot);
@@ -245,6 +246,10 @@ static void test_I1_dead_worker(void **state) {
     assert_int_equal(record.usage.price_nusd, 64000);
     assert_true((record.usage.flags & SHM_RECORD_ABORTED) != 0 && (record.usage.flags & SHM_RECORD_ESTIMATED) != 0);
     assert_true(record.usage.end_wall_ns > clock_wall_ns() - 60 * NS_PER_S);
+    assert_true(ledger_record_bytes(txn, 2, &chain, &bytes));
+    assert_true(record_unpack(bytes, &record));
+    assert_int_equal(record.usage.status, 200);
+    assert_true((record.usage.flags & SHM_RECORD_ABORTED) != 0 && (record.usage.flags & SHM_RECORD_ESTIMATED) == 0);
     ledger_end_read(ledger, txn);
     ledger_close(ledger);
 }
