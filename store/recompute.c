@@ -7,7 +7,9 @@
 #include "shm/shm_balance.h"
 
 static const int64_t retry_ns = NS_PER_S;
-static const int64_t slow_ns = NS_PER_S;
+static const int64_t slow_ns = NS_PER_S / 10;
+/* How long to wait for all workers before giving up for a while. */
+static const int64_t patience_ns = NS_PER_S;
 
 void recompute_init(struct recompute *recompute, const struct shm_map *map) {
     *recompute = (struct recompute){.map = map, .wanted = true};
@@ -117,6 +119,11 @@ void recompute_step(struct recompute *recompute, bool (*commit_all)(void *contex
         begin_pause(recompute);
     }
     if (!all_acknowledged(recompute->map)) {
+        if (clock_mono_ns() > recompute->since_mono_ns + patience_ns) {
+            /* A worker hangs. The master will kill it; until then the others go on with what they know. */
+            recompute->not_before_mono_ns = clock_mono_ns() + retry_ns;
+            end_pause(recompute);
+        }
         return;
     }
     if (!commit_all(context)) {

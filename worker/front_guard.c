@@ -87,6 +87,17 @@ static void count_cut(struct guard_context *context, enum guard_cut cut) {
     }
 }
 
+/* Looks at the guard again outside libh2o's callbacks. */
+static void mark_dirty(struct guard *guard) {
+    struct guard_context *context = guard->context;
+    if (!guard->dirty) {
+        guard->dirty = true;
+        guard->next_dirty = context->first_dirty;
+        context->first_dirty = guard;
+        loop_defer(context->loop, &context->settle_task);
+    }
+}
+
 /* Calls the read callback that the guard stands before. Returns false when the guard is gone. */
 static bool forward_read(struct guard *guard, const char *err) {
     guard_enter(guard);
@@ -97,26 +108,34 @@ static bool forward_read(struct guard *guard, const char *err) {
 /* libh2o waits for input: its read callback is in place, or the guard took it out to park. */
 static bool is_reading(const struct guard *guard) { return guard->parked || guard->sock->_cb.read == on_guard_read; }
 
-void guard_cut(struct guard *guard, enum guard_cut cut) {
-    if (guard->ended) {
-        return;
-    }
-    guard->ended = true;
-    count_cut(guard->context, cut);
-    (void)shutdown(h2o_socket_get_fd(guard->sock), SHUT_RDWR);
-    if (is_reading(guard) && guard->depth == 0) {
+/* libh2o hears of a shut socket through a callback it waits in. An HTTP/2 connection may wait in none: its streams are
+ * blocked by the peer's windows, and nothing is being written. Then only we can tell it. */
+static void tell_ended(struct guard *guard) {
+    bool in_none = guard->mode == GUARD_HTTP2 && guard->sock->_cb.write == NULL;
+    if ((is_reading(guard) || in_none) && guard->depth == 0 && guard->next_read != NULL) {
         guard->parked = false;
         (void)forward_read(guard, ended_error);
     }
 }
 
-void guard_end(struct guard *guard) {
-    if (guard->ended) {
-        return;
-    }
+static void shut(struct guard *guard, enum guard_cut cut) {
     guard->ended = true;
-    count_cut(guard->context, GUARD_CUT_ASKED);
+    count_cut(guard->context, cut);
     (void)shutdown(h2o_socket_get_fd(guard->sock), SHUT_RDWR);
+}
+
+void guard_cut(struct guard *guard, enum guard_cut cut) {
+    if (!guard->ended) {
+        shut(guard, cut);
+        tell_ended(guard);
+    }
+}
+
+void guard_end(struct guard *guard) {
+    if (!guard->ended) {
+        shut(guard, GUARD_CUT_ASKED);
+        mark_dirty(guard);
+    }
 }
 
 /* ---- hooks ---- */
@@ -419,8 +438,10 @@ static void unpark(struct guard *guard) {
     }
     guard->parked = false;
     if (guard->sock->_cb.read == NULL) {
-        guard_cut(guard, GUARD_CUT_FLOOD);
-        return;
+        /* It was the guard that stopped the reading; libh2o starts it again only when a write of its own completes, and
+         * it may be waiting for just the input that is held here. */
+        h2o_socket_read_start(guard->sock, guard->own_read);
+        hook(guard);
     }
     deliver_http2(guard);
 }
@@ -471,6 +492,10 @@ static void on_settle(struct loop_task *task) {
     while (context->first_dirty != NULL) {
         struct guard *guard = context->first_dirty;
         unlink_dirty(guard);
+        if (guard->ended) {
+            tell_ended(guard);
+            continue;
+        }
         if (guard->sock->_cb.write != NULL && guard->sock->_cb.write != on_guard_write) {
             guard->write_is_notify = false;
         }
@@ -478,16 +503,6 @@ static void on_settle(struct loop_task *task) {
         if (guard->mode == GUARD_HTTP1) {
             note_http1(guard);
         }
-    }
-}
-
-static void mark_dirty(struct guard *guard) {
-    struct guard_context *context = guard->context;
-    if (!guard->dirty) {
-        guard->dirty = true;
-        guard->next_dirty = context->first_dirty;
-        context->first_dirty = guard;
-        loop_defer(context->loop, &context->settle_task);
     }
 }
 

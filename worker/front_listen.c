@@ -16,7 +16,7 @@
 #include "worker/reply.h"
 #include "worker/worker_state.h"
 
-enum { ACCEPTS_A_TURN = 16, UNPROVEN_BODY_BYTES = 64 << 10, BODY_SLACK_BYTES = 1 << 20 };
+enum { ACCEPTS_A_TURN = 16, UNPROVEN_BODY_BYTES = 64 << 10 };
 
 struct listener {
     struct front_side *front;
@@ -141,9 +141,8 @@ static void configure_h2o(struct front_side *front) {
         .data = front, .may_gather = may_gather, .make_request_id = make_request_id, .on_cut = on_cut};
     h2o_config_init(&front->global);
     front->global.server_name = h2o_iovec_init(H2O_STRLIT("tollgate"));
-    /* Above our own limit, so that the 413 is ours: libh2o resets an HTTP/2 stream that is too large. */
-    front->global.max_request_entity_size =
-        (size_t)worker->conf->request_limits.bodies_per_connection_bytes + BODY_SLACK_BYTES;
+    /* The guard bounds bodies, so that the answer is ours. */
+    front->global.max_request_entity_size = SIZE_MAX / 2;
     front->global.http2.latency_optimization.min_rtt = UINT_MAX;
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX; /* bodies never go to a file (I9) */
     guard_configure(&front->global, &limits);

@@ -131,6 +131,8 @@ void limits_return_upstream(struct request *request, bool used) {
     return_gauge(&row->in_flight);
     if (!used) {
         shm_bucket_return(&row->token_bucket_ns, limits->tokens_per_minute, permits->upstream_tokens, now_mono_ns);
+        shm_bucket_return(&row->request_bucket_ns, limits->requests_per_minute,
+                          request->attempt.head.status == 0 ? 1 : 0, now_mono_ns);
     }
     permits->upstream_in_flight = permits->upstream_request = false;
     permits->upstream_tokens = 0;

@@ -352,6 +352,7 @@ struct verdict relay_send(struct request *request) {
                                        .body = buffer_span(&request->upstream_body),
                                        .stream = request->stream,
                                        .request_id = request->id};
+    request->shared->record.tokens.input_tokens = request->chat.prompt_tokens;
     request->attempts++;
     request->shared->record.attempts = (uint8_t)(request->attempts < UINT8_MAX ? request->attempts : UINT8_MAX);
     request->sent_upstream_mono_ns = clock_mono_ns();
@@ -411,6 +412,7 @@ void relay_end_try(struct request *request) {
     if (request->attempt.upstream != NULL) {
         limits_return_upstream(request, false);
         request->shared->upstream_row = SHM_NO_ROW;
+        request->shared->record.tokens = (struct token_counts){0};
     }
 }
 

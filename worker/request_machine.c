@@ -13,6 +13,9 @@
 #include "worker/settle.h"
 #include "worker/worker_state.h"
 
+/* How long a request waits for a pause of the ledger, which takes milliseconds while everybody is well. */
+#define PARKED_NS (2 * NS_PER_S)
+
 #define REQUEST_MAGIC UINT32_C(0x52455155)
 
 enum step_result { STEP_MORE, STEP_WAIT, STEP_DEAD };
@@ -102,6 +105,9 @@ static enum step_result step_local(struct request *request) {
 /* While the ledger recomputes balances nothing may change them: the step is taken again afterwards. */
 static bool must_park(struct request *request) {
     request->parked = request->worker->paused;
+    if (request->parked && request->state != REQUEST_settle) {
+        loop_timer_set(request->worker->loop, &request->deadline, clock_mono_ns() + PARKED_NS);
+    }
     return request->parked;
 }
 
@@ -121,6 +127,7 @@ static enum step_result step_admit(struct request *request) {
 }
 
 static enum step_result step_send(struct request *request) {
+    relay_stop(request);
     if (must_park(request)) {
         return STEP_WAIT;
     }
@@ -239,6 +246,10 @@ static void on_turn_end(struct loop_task *task) {
 static void on_deadline(struct loop_timer *timer) {
     struct request *request = REQUEST_OF(timer, deadline);
     switch (request->state) {
+    case REQUEST_admit:
+    case REQUEST_send:
+        request_fail(request, verdict_of(ERROR_overloaded));
+        break;
     case REQUEST_backoff:
         request_post(request, REQUEST_send);
         break;
@@ -303,8 +314,8 @@ void request_client_gone(struct request *request) {
         return;
     }
     request->left_upstream_working = request->attempt.call != NULL && (!request_is_posted(request) || request->served);
-    if (request->posted == REQUEST_send) {
-        /* Another try was decided in this turn; there is nobody to try for any more. */
+    if (request->posted == REQUEST_send || request->posted == REQUEST_admit) {
+        /* It was about to go on; there is nobody to go on for any more. */
         request->posted = REQUEST_settle;
         return;
     }

@@ -111,10 +111,10 @@ static bool is_finished(const struct worker *worker) {
 
 /* Between two turns: acknowledges a pause, or goes on after one. */
 static void follow_epoch(struct worker *worker) {
-    uint64_t epoch = atomic_load_explicit(&worker->map->header->epoch, memory_order_acquire);
+    uint64_t epoch = atomic_load(&worker->map->header->epoch);
     bool paused = epoch % 2 != 0;
     if (paused) {
-        atomic_store_explicit(&worker->seat->acknowledged_epoch, epoch, memory_order_release);
+        atomic_store(&worker->seat->acknowledged_epoch, epoch);
     }
     if (worker->paused && !paused) {
         worker->paused = false;
@@ -165,7 +165,7 @@ int worker_main(struct heritage *heritage) {
         return CHILD_EXIT_CONFIGURATION;
     }
     atomic_store(&worker.seat->pid, getpid());
-    atomic_store_explicit(&worker.seat->state, SHM_SEAT_LIVE, memory_order_release);
+    atomic_store(&worker.seat->state, SHM_SEAT_LIVE); /* in one order with the epoch, read next */
     on_second(&worker.second);
     if (write(heritage->ready_fd, "1", 1) != 1) {
         return CHILD_EXIT_FAILED;

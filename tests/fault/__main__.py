@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as tree
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -50,9 +50,9 @@ def options():
     return parser.parse_args()
 
 
-def settings_of(mock, workers):
+def settings_of(mock, workers, on_disconnect):
     changes = {
-        "workers": workers, "drain_timeout": "2s", "log": {"access": "off"},
+        "workers": workers, "drain_timeout": "2s", "log": {"access": "off"}, "streams": {"on_disconnect": on_disconnect},
         "retry": {"attempts": 3, "base": "5ms", "max": "50ms"},
         "upstreams": {"mock": {"timeouts": {"first_byte": "10s", "idle": "5s"}}, "one": None, "two": None,
                       "impatient": None, "refusing": None},
@@ -67,11 +67,12 @@ class Run:
     def __init__(self, chosen):
         self.chosen = chosen
         self.seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6)
+        self.on_disconnect = random.Random(self.seed).choice(("cancel", "drain"))
         self.directory = Path(tempfile.mkdtemp(prefix="tollgate-fault-"))
         self.tally, self.plans = Tally(), {}
         self.provider = Provider(self.plans, self.tally)
         self.mock = Mock(self.provider).start()
-        self.relay = Relay(self.directory, settings_of(self.mock, chosen.workers))
+        self.relay = Relay(self.directory, settings_of(self.mock, chosen.workers, self.on_disconnect))
         self.gauges_tool = paths.BINARY.parent / "tests" / "fault" / "segment_gauges"
         self.killer = Killer(self.relay, self.seed)
         self.load = None
@@ -79,7 +80,7 @@ class Run:
         self.ids = set()
         self.budget_spent = Decimal(0)
         self.ends, self.transports = collections.Counter(), collections.Counter()
-        self.records = self.estimated = self.requests_served = 0
+        self.records = self.estimated = 0
         self.rounds = 0
 
     def prepare(self):
@@ -101,7 +102,7 @@ class Run:
             self.round(ends_at)
 
     def round(self, ends_at):
-        began = datetime.now(timezone.utc) - timedelta(seconds=1)
+        began = datetime.now(timezone.utc)  # nothing runs: all records from here on are this round's
         kills = 0
         self.load.start()
         while kills < KILLS_A_ROUND and len(self.load.outcomes) < REQUESTS_A_ROUND and \
@@ -135,30 +136,26 @@ class Run:
     def check(self, began, gauges):
         outcomes = self.load.take_outcomes()
         records = self.relay.records("--from", began.isoformat().replace("+00:00", "Z"))
-        # A request that began shortly before the round belongs to the last one.
-        fresh = [record for record in records if record["id"] not in self.ids]
-        self.budget_spent += sum(record["price_usd"] for record in fresh if record["key"] == self.budget_key)
-        self.count(outcomes, fresh)
-        found = books.violations(books.Round(outcomes, fresh, self.tally,
-                                             {"budget": (Decimal(self.chosen.budget), self.budget_spent)}))
-        found += books.gauge_violations(gauges)
-        found += self.check_store(fresh)
+        self.budget_spent += sum(record["price_usd"] for record in records if record["key"] == self.budget_key)
+        self.count(outcomes, records)
+        told = books.Round(outcomes, records, self.tally, {"budget": (Decimal(self.chosen.budget), self.budget_spent)}, self.ids)
+        found = books.violations(told) + books.gauge_violations(gauges) + list(self.check_store(records))
         if self.provider.strangers:
             found.append(books.Violation("the_provider_knows_every_request", "-", f"{self.provider.strangers} strangers"))
         self.violations = found
         if found:
-            self.tell(found, {outcome.plan.id: outcome for outcome in outcomes}, books.Round(outcomes, fresh, self.tally))
-        self.ids.update(record["id"] for record in fresh)
+            self.tell(found, told)
+        self.ids.update(record["id"] for record in records)
         self.tally.clear()
         self.plans.clear()
         self.mock.exchanges.clear()
 
-    def check_store(self, fresh):
+    def check_store(self, records):
         verified = self.relay.cli("verify")
         if verified.code != 0:
             yield books.Violation("verify_finds_the_books_right_i2", "-", f"{verified.out} {verified.err}"[:2000])
         total = self.relay.json("usage")["total"]
-        known = len(self.ids | {record["id"] for record in fresh})
+        known = len(self.ids | {record["id"] for record in records})
         if total["requests"] != known:
             yield books.Violation("reports_equal_the_records_i2", "-",
                                   f"usage has {total['requests']} requests, the rounds found {known} ids")
@@ -169,14 +166,14 @@ class Run:
         self.records += len(records)
         self.estimated += sum(record["estimated"] for record in records)
 
-    def tell(self, found, outcomes, told):
+    def tell(self, found, told):
         """Prints each violation with the story of its request."""
         print(f"\n{len(found)} violations (seed {self.seed}):")
         for check, group in group_by_check(found).items():
             print(f"\n{check}: {len(group)}")
             for violation in group[:SHOWN_MOST]:
                 print(f"  {violation.id}: {violation.what}")
-                outcome = outcomes.get(violation.id)
+                outcome = told.outcomes.get(violation.id)
                 if outcome is None:
                     continue
                 print(f"    client   {outcome}")
@@ -198,7 +195,8 @@ class Run:
     def summary(self):
         took_s = time.monotonic() - self.began_at
         kills = sum(self.killer.counts.values())
-        print(f"\nfault test: seed {self.seed}, {took_s:.0f} s, {self.rounds} rounds, {self.chosen.workers} workers")
+        print(f"\nfault test: seed {self.seed}, {took_s:.0f} s, {self.rounds} rounds, {self.chosen.workers} workers, "
+              f"on_disconnect {self.on_disconnect}")
         print(f"  kills     {kills} ({kills / took_s * 3600:.0f} an hour): "
               + ", ".join(f"{kind} {count}" for kind, count in sorted(self.killer.counts.items())))
         print(f"  requests  {sum(self.ends.values())} by {dict(self.transports)}, at most {self.load.most_busy} at once: "

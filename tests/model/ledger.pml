@@ -182,6 +182,8 @@ inline copy_record(n, slot) {
 #define MAY_EXTEND MAY_WORK
 #endif
 #define FREE_SLOT (ME.slots[0].state == SLOT_FREE -> 0 : 1)
+#define CAN_SEND(n) (ME.slots[n].state == SLOT_LIVE && !ME.slots[n].tried)
+#define CAN_EXTEND(n) (ME.slots[n].state == SLOT_LIVE && ME.slots[n].tried && ME.slots[n].held == 1)
 #define MAY_ADMIT (asked < REQUESTS && LIVE_SLOTS(_pid) < 2 && HAS_ROOM)
 
 active [SEATS] proctype worker() {
@@ -200,11 +202,12 @@ end_turn: /* between two turns of its loop */
 #endif
     :: d_step { IS_UP && ME.state == SEAT_LIVE && !IS_EVEN(epoch) && ME.acknowledged != epoch -> ME.acknowledged = epoch }
     :: atomic { MAY_WORK && MAY_ADMIT -> k = FREE_SLOT; asked++; id = asked; goto admit }
-    :: atomic { MAY_WORK && ME.slots[0].state == SLOT_LIVE -> k = 0; goto go_on }
-    :: atomic { MAY_WORK && ME.slots[1].state == SLOT_LIVE -> k = 1; goto go_on }
-#ifdef BREAK_EXTEND_IN_PAUSE
-    :: atomic { MAY_EXTEND && ME.slots[0].state == SLOT_LIVE && ME.slots[0].tried && ME.slots[0].held == 1 -> goto extend }
-#endif
+    :: atomic { MAY_WORK && CAN_SEND(0) -> k = 0; goto send }
+    :: atomic { MAY_WORK && CAN_SEND(1) -> k = 1; goto send }
+    :: atomic { MAY_EXTEND && CAN_EXTEND(0) -> k = 0; goto extend }
+    :: atomic { MAY_EXTEND && CAN_EXTEND(1) -> k = 1; goto extend }
+    :: atomic { MAY_WORK && ME.slots[0].state == SLOT_LIVE -> k = 0; goto settle }
+    :: atomic { MAY_WORK && ME.slots[1].state == SLOT_LIVE -> k = 1; goto settle }
     :: atomic { IS_UP && worker_kills > 0 -> worker_kills--; running[_pid] = 0 }
     :: atomic { running[_pid] && down -> running[_pid] = 0 }
     od;
@@ -219,35 +222,29 @@ admit: /* reserve, then the slot goes live */
 #ifdef BREAK_CHECK_THEN_HOLD
     if
     :: atomic { !down && spent + held + 1 <= BUDGET }
-    :: atomic { !down && spent + held + 1 > BUDGET -> goto done }
+    :: atomic { !down && spent + held + 1 > BUDGET -> k = 0; id = 0; goto end_turn }
     :: atomic { down -> goto killed }
     fi;
     WORKER_STEP(held = held + 1);
 #else
     if
     :: d_step { !down && spent + held + 1 <= BUDGET -> held = held + 1 }
-    :: atomic { !down && spent + held + 1 > BUDGET -> goto done }
+    :: atomic { !down && spent + held + 1 > BUDGET -> k = 0; id = 0; goto end_turn }
     :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
     :: atomic { down -> goto killed }
     fi;
 #endif
 #ifdef BREAK_SEND_BEFORE_LIVE
     WORKER_STEP(billable[id] = 1);
-    WORKER_STEP(MINE.id = id; MINE.held = 1; MINE.used = 1; MINE.tried = 1; MINE.state = SLOT_LIVE);
+    WORKER_STEP(MINE.id = id; MINE.held = 1; MINE.used = 1; MINE.tried = 1; MINE.state = SLOT_LIVE; k = 0; id = 0);
 #else
-    WORKER_STEP(MINE.id = id; MINE.held = 1; MINE.state = SLOT_LIVE);
+    WORKER_STEP(MINE.id = id; MINE.held = 1; MINE.state = SLOT_LIVE; k = 0; id = 0);
 #endif
-    goto done;
+    goto end_turn;
 
-go_on: /* a live request is sent, extended or settled */
-    if
-    :: d_step { !down && !MINE.tried -> MINE.used = 1; MINE.tried = 1; billable[MINE.id] = 1; check_bill() }
-       goto done
-    :: atomic { !down && MINE.tried && MINE.held == 1 -> goto extend }
-    :: atomic { !down -> goto settle }
-    :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
-    :: atomic { down -> goto killed }
-    fi;
+send: /* counted before it goes upstream */
+    WORKER_STEP(MINE.used = 1; MINE.tried = 1; billable[MINE.id] = 1; check_bill(); k = 0);
+    goto end_turn;
 
 extend: /* one more slice of budget */
     if
@@ -256,19 +253,18 @@ extend: /* one more slice of budget */
     :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
     :: atomic { down -> goto killed }
     fi;
-    WORKER_STEP(MINE.held = 2; MINE.used = 2; check_bill());
-    goto done;
+    WORKER_STEP(MINE.held = 2; MINE.used = 2; check_bill(); k = 0);
+    goto end_turn;
 
 settle:
 #ifdef BALANCE_LAST
-    was_held = MINE.held;
-    was_used = MINE.used;
+    d_step { was_held = MINE.held; was_used = MINE.used }
 #else
     WORKER_STEP(held = held - MINE.held; spent = spent + MINE.used);
 #endif
     /* publish() of shm_slot.c */
     if
-    :: d_step { !down && !MINE.tried -> free_slot(_pid, k) }
+    :: d_step { !down && !MINE.tried -> free_slot(_pid, k); k = 0 }
        goto settled
 #ifdef BREAK_NO_SETTLING
     :: atomic { !down && MINE.tried -> skip }
@@ -281,23 +277,21 @@ settle:
 #ifdef BREAK_HEAD_BEFORE_COPY
     WORKER_STEP(ME.head++);
     WORKER_STEP(ME.head--; copy_record(_pid, k); ME.head++);
-    WORKER_STEP(free_slot(_pid, k));
+    WORKER_STEP(free_slot(_pid, k); k = 0);
 #elif defined BREAK_FREE_BEFORE_HEAD
     WORKER_STEP(copy_record(_pid, k));
-    WORKER_STEP(free_slot(_pid, k));
+    WORKER_STEP(free_slot(_pid, k); k = 0);
     WORKER_STEP(ME.head++);
 #else
     WORKER_STEP(copy_record(_pid, k));
     WORKER_STEP(ME.head++);
-    WORKER_STEP(free_slot(_pid, k));
+    WORKER_STEP(free_slot(_pid, k); k = 0);
 #endif
 settled:
 #ifdef BALANCE_LAST
     WORKER_STEP(held = held - was_held; spent = spent + was_used; was_held = 0; was_used = 0);
 #endif
-
-done:
-    atomic { k = 0; id = 0; goto end_turn }
+    goto end_turn;
 
 killed:
     atomic {
@@ -314,7 +308,7 @@ killed:
 
 /* --- ledger, and recovery --- */
 
-#define DYING seat[s].slots[k]
+#define DYING(n) seat[s].slots[n]
 #define SWEPT_SLOT(n) seat[s].slots[n].state
 #define HAS_SWEPT(wanted_state) (SWEPT_SLOT(0) == wanted_state || SWEPT_SLOT(1) == wanted_state)
 #define FIND_SWEPT(wanted_state) (SWEPT_SLOT(0) == wanted_state -> 0 : 1)
@@ -343,12 +337,13 @@ killed:
 #endif
 
 #ifdef BREAK_LIVE_BEFORE_SETTLING
-#define FIRST_SWEPT SLOT_LIVE
-#define SECOND_SWEPT SLOT_SETTLING
+#define NEXT_SWEPT (HAS_SWEPT(SLOT_LIVE) -> FIND_SWEPT(SLOT_LIVE) : FIND_SWEPT(SLOT_SETTLING))
 #else
-#define FIRST_SWEPT SLOT_SETTLING
-#define SECOND_SWEPT SLOT_LIVE
+#define NEXT_SWEPT (HAS_SWEPT(SLOT_SETTLING) -> FIND_SWEPT(SLOT_SETTLING) : FIND_SWEPT(SLOT_LIVE))
 #endif
+/* Published already, or never sent: nothing to publish. */
+#define IS_OVER(n)                                                                                                     \
+    (DYING(n).state == SLOT_SETTLING && DYING(n).position < seat[s].head || DYING(n).state == SLOT_LIVE && !DYING(n).tried)
 
 /* A seat's uncommitted records into the store. */
 inline commit_ring(n) {
@@ -383,6 +378,10 @@ inline commit_rings() {
     assert(!recovering || added > 0); /* else the server refuses to start with nothing wrong */
 #endif
     added = 0
+}
+
+inline release_ring(n) {
+    seat[n].tail = (position[n] > seat[n].tail -> position[n] : seat[n].tail)
 }
 
 inline add_holds(n) {
@@ -464,19 +463,12 @@ end_loop:
 
 sweep: /* shm_slots_sweep: the slot that was being settled first, then the live ones */
     if
-    :: d_step { IS_MY_TIME && HAS_SWEPT(FIRST_SWEPT) -> k = FIND_SWEPT(FIRST_SWEPT) }
-    :: d_step { IS_MY_TIME && !HAS_SWEPT(FIRST_SWEPT) && HAS_SWEPT(SECOND_SWEPT) -> k = FIND_SWEPT(SECOND_SWEPT) }
     :: d_step { IS_MY_TIME && !HAS_SWEPT(SLOT_LIVE) && !HAS_SWEPT(SLOT_SETTLING) -> seat[s].state = SEAT_FREE; wanted = 1; s = 0 }
        goto end_loop
-    :: atomic { IS_MY_TIME && ledger_kills > 0 -> ledger_kills--; goto killed }
-    :: atomic { !IS_MY_TIME -> goto killed }
-    fi;
-    if
-    :: d_step { IS_MY_TIME && (DYING.state == SLOT_SETTLING && DYING.position < seat[s].head || !DYING.tried) ->
-                free_slot(s, k); k = 0 }
+    :: d_step { IS_MY_TIME && IS_OVER(NEXT_SWEPT) -> k = NEXT_SWEPT; free_slot(s, k); k = 0 }
        goto sweep
-    :: d_step { IS_MY_TIME && !(DYING.state == SLOT_SETTLING && DYING.position < seat[s].head || !DYING.tried) ->
-                mark_settling(s, k) }
+    :: d_step { IS_MY_TIME && (HAS_SWEPT(SLOT_LIVE) || HAS_SWEPT(SLOT_SETTLING)) && !IS_OVER(NEXT_SWEPT) ->
+                k = NEXT_SWEPT; mark_settling(s, k) }
     :: atomic { IS_MY_TIME && ledger_kills > 0 -> ledger_kills--; goto killed }
     :: atomic { !IS_MY_TIME -> goto killed }
     fi;
@@ -495,34 +487,25 @@ commit: /* one transaction, then the tails one by one */
 #ifdef BREAK_POSITION_APART
     LEDGER_STEP(for (i : 0 .. SEATS - 1) { position[i] = seat[i].head } i = 0);
 #endif
-    s = 0;
-    do
-    :: s < SEATS -> LEDGER_STEP(seat[s].tail = (position[s] > seat[s].tail -> position[s] : seat[s].tail); s++)
-    :: else -> break
-    od;
-    s = 0;
+    LEDGER_STEP(release_ring(0));
+    LEDGER_STEP(release_ring(1));
+#if SEATS == 3
+    LEDGER_STEP(release_ring(2));
+#endif
 #endif
     goto end_loop;
 
-recompute:
-    LEDGER_STEP(spent = committed; held = 0; s = 0);
-    do
-    :: s < SEATS -> LEDGER_STEP(add_holds(s); s++)
-    :: else -> break
-    od;
-    LEDGER_STEP(check_balance(); epoch++; s = 0; wanted = 0);
+recompute: /* reset_accounts, add_live_slots, end_pause */
+    LEDGER_STEP(spent = committed; held = 0; for (i : 0 .. SEATS - 1) { add_holds(i) } i = 0);
+    LEDGER_STEP(check_balance(); epoch++; wanted = 0);
     goto end_loop;
 
 recover: /* sweep_mark_all; then the loop above sweeps and commits */
 #ifdef BREAK_RECOVERY_SKIPS_SLOTS
     LEDGER_STEP(for (i : 0 .. SEATS - 1) { seat[i].state = (seat[i].state == SEAT_DEAD -> SEAT_DEAD : SEAT_FREE) } i = 0);
 #else
-    do
-    :: s < SEATS -> LEDGER_STEP(seat[s].state = (seat[s].state == SEAT_FREE -> SEAT_FREE : SEAT_DEAD); s++)
-    :: else -> break
-    od;
+    LEDGER_STEP(for (i : 0 .. SEATS - 1) { seat[i].state = (seat[i].state == SEAT_FREE -> SEAT_FREE : SEAT_DEAD) } i = 0);
 #endif
-    s = 0;
     goto end_loop;
 
 restart: /* commit_forget_others; then the old segment is removed and a new server begins */
@@ -570,7 +553,7 @@ end_loop:
 
 /* When nobody can do anything more, everything must be settled: else somebody waits for ever. */
 active proctype monitor() {
-    d_step {
+    atomic {
         timeout ->
         assert(!down && IS_EVEN(epoch));
         for (i : 0 .. SEATS - 1) {

@@ -118,6 +118,7 @@ def test_a_stalled_reader_that_goes_on_loses_nothing(relay, mock, key):
         until(lambda: case.last.stalled_for > 0.3, "the upstream's stall")
         events = stream.drain()
     assert events[-1].is_done
+    until(lambda: case.last.ended_at, "the end of the mock's counting")
     assert len(sse.text_of(events)) == sum(len(event.json()["choices"][0]["delta"].get("content", ""))
                                            for event in events[:-1])
     assert len(sse.text_of(events)) == (case.last.events_sent - 3) * 8192

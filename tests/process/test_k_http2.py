@@ -148,3 +148,14 @@ def test_an_attack_costs_its_sender_and_nobody_else(relay, attack):
     with relay.connect2() as fresh:
         assert fresh.request("GET", "/healthz").status == 200
     assert relay.worker_pids() == pids
+
+
+def test_large_fast_streams_share_a_connection(relay, mock, key):
+    """The guard once took the peer's window updates for a flood and cut such connections."""
+    case = mock.case(behaviour.flood(3_000_000))
+    for _ in range(3):
+        with relay.connect2() as connection:
+            streams = [connection.send("POST", CHAT, bearer(key), case.body(stream=True)) for _ in range(2)]
+            connection.until(lambda: all(stream.ended for stream in streams), "both ends")
+        assert all(stream.events[-1].is_done for stream in streams)
+    until(lambda: sum(worker["streams"] for worker in relay.status()["workers"]) == 0, "no stream left")

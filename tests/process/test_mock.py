@@ -53,6 +53,7 @@ def test_pace_holds_each_event_until_released(mock, client):
     stream = open_stream(client, case)
     pace.release()
     stream.take(1)
+    until(lambda: case.last.events_sent, "the count")  # it rises when the send returns
     assert case.last.events_sent == 1
     pace.open()
     assert sse.text_of(stream.drain()) == "abc"
