@@ -13,13 +13,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { TURN_MOST_MS = 250, DRAIN_MOST_MS = 35000 };
+enum { TURN_MOST_MS = 250, DRAIN_MOST_MS = 35000, WATCHES = 3 };
 
 /* The process's one set of everything. */
 struct admin {
     h2o_evloop_t *loop;
     struct jobs *jobs;
     struct admin_server *server;
+    h2o_socket_t *watches[WATCHES]; /* else only the kernel knows them, which leak checkers do not ask */
+    int watch_count;
     struct admin_tools lanes[LANES];
     int64_t drain_deadline_mono_ns; /* 0: not draining */
 };
@@ -55,7 +57,9 @@ static void on_jobs(h2o_socket_t *socket, const char *error) {
 }
 
 static void watch(struct admin *admin, int fd, h2o_socket_cb on_readable) {
+    CHECK(admin->watch_count < WATCHES);
     h2o_socket_t *socket = h2o_evloop_socket_create(admin->loop, fd, H2O_SOCKET_FLAG_DONT_READ);
+    admin->watches[admin->watch_count++] = socket;
     socket->data = admin;
     h2o_socket_read_start(socket, on_readable);
 }

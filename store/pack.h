@@ -140,9 +140,11 @@ static inline struct span unpack_span(struct unpack *in) {
     return text;
 }
 
-/* A text into out[size], zero-terminated; one that does not fit is a failure. */
+/* A text into out[size], zero-terminated; one that does not fit, or has a zero byte in it, is a failure. */
 static inline void unpack_text(struct unpack *in, char *out, size_t size) {
-    if (!span_copy(unpack_span(in), out, size)) {
+    struct span text = unpack_span(in);
+    bool has_zero = text.len != 0 && memchr(text.base, '\0', text.len) != NULL;
+    if (!span_copy(text, out, size) || has_zero) {
         in->failed = true;
     }
 }

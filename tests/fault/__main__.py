@@ -3,6 +3,7 @@
 import argparse
 import collections
 import json
+import logging
 import os
 import random
 import shutil
@@ -67,7 +68,7 @@ class Run:
     def __init__(self, chosen):
         self.chosen = chosen
         self.seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6)
-        self.on_disconnect = random.Random(self.seed).choice(("cancel", "drain"))
+        self.on_disconnect = random.Random(f"settings {self.seed}").choice(("cancel", "drain"))
         self.directory = Path(tempfile.mkdtemp(prefix="tollgate-fault-"))
         self.tally, self.plans = Tally(), {}
         self.provider = Provider(self.plans, self.tally)
@@ -138,7 +139,8 @@ class Run:
         records = self.relay.records("--from", began.isoformat().replace("+00:00", "Z"))
         self.budget_spent += sum(record["price_usd"] for record in records if record["key"] == self.budget_key)
         self.count(outcomes, records)
-        told = books.Round(outcomes, records, self.tally, {"budget": (Decimal(self.chosen.budget), self.budget_spent)}, self.ids)
+        budgets = {"budget": (Decimal(self.chosen.budget), self.budget_spent)}
+        told = books.Round(outcomes, records, self.tally, budgets, self.ids)
         found = books.violations(told) + books.gauge_violations(gauges) + list(self.check_store(records))
         if self.provider.strangers:
             found.append(books.Violation("the_provider_knows_every_request", "-", f"{self.provider.strangers} strangers"))
@@ -235,6 +237,7 @@ def group_by_check(found):
 def main():
     chosen = options()
     adopt_orphans()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of writes to connections that were killed
     run = Run(chosen)
     print(f"fault test: seed {run.seed}, state in {run.directory}", flush=True)
     try:

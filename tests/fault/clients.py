@@ -188,8 +188,11 @@ class Http2Line:
     def reset(self, number, stream):
         if self.h2 is None or self.streams.get(number) is not stream:
             return  # it has ended by itself
-        self.h2.reset_stream(number, 8)
-        self.flush()
+        try:
+            self.h2.reset_stream(number, 8)
+            self.flush()
+        except h2.exceptions.ProtocolError:
+            pass  # the whole connection has
 
     async def _read(self, reader, connection, streams):
         writer = self.writer

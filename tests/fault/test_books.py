@@ -31,7 +31,7 @@ def priced(record):
 
 def record_of(identity, **changes):
     counts = books.exact_counts(usage_object(plan_of(identity)))
-    return priced({"id": identity, "estimated": False, "finish_reason": "stop", "status": 200, "attempts": 1, **counts, **changes})
+    return priced({"id": identity, "estimated": False, "finish_reason": "stop", "status": 200, **counts, **changes})
 
 
 def estimate_of(identity, output, **changes):
