@@ -1,7 +1,7 @@
 /* master/process_title.h - the name a process shows in ps and top.
  * Used by: main before anything else; the master and its children after fork.
- * Global: where the kernel put argv and the environment, and the copies. Both are copied to the heap and the environment's first bytes
- * are wiped, so that no secret stays readable in /proc/PID/environ. */
+ * Global: where the kernel put argv and the environment, and the copies. Both are copied to the heap and the
+ * environment's first bytes are wiped, so that no secret stays readable in /proc/PID/environ. */
 #ifndef TOLLGATE_MASTER_PROCESS_TITLE_H
 #define TOLLGATE_MASTER_PROCESS_TITLE_H
 

@@ -25,7 +25,9 @@ static bool swap(struct shm_balance_sh *balance, union pair *seen, struct balanc
     return done;
 }
 
-struct balance shm_balance_read(struct shm_balance_sh *balance) { return load(balance).balance; }
+struct balance shm_balance_read(struct shm_balance_sh *balance) {
+    return load(balance).balance;
+}
 
 bool shm_balance_reserve(struct shm_balance_sh *balance, int64_t limit_nusd, int64_t amount_nusd) {
     union pair seen = load(balance);

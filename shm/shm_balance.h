@@ -1,7 +1,7 @@
 /* shm/shm_balance.h - {spent, held} of one account and window: checked and changed in one 16-byte compare-and-swap.
  * Used by: workers reserve, top up and settle; the ledger sets the words during a pause (store/recompute.h).
- * Units: nano-USD. A limit below 0 is none. Invariant I4: with a limit, spent + held never passes it through these calls.
- * Crash: what a dead worker held stays held until the ledger's next recompute. Blocking: never. */
+ * Units: nano-USD. A limit below 0 is none. Invariant I4: with a limit, spent + held never passes it through these
+ * calls. Crash: what a dead worker held stays held until the ledger's next recompute. Blocking: never. */
 #ifndef TOLLGATE_SHM_SHM_BALANCE_H
 #define TOLLGATE_SHM_SHM_BALANCE_H
 

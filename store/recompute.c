@@ -97,9 +97,10 @@ static void add_slot(const struct shm_map *map, const struct shm_slot_sh *slot) 
     }
 }
 
+/* A worker that dies now has acknowledged: nothing of it is half done, and its slots hold until they are swept. */
 static void add_live_slots(const struct shm_map *map) {
     for (uint32_t seat = 0; seat < map->header->seat_count; seat++) {
-        if (!is_serving(atomic_load(&shm_seat(map, seat)->state))) {
+        if (atomic_load(&shm_seat(map, seat)->state) == SHM_SEAT_FREE) {
             continue;
         }
         for (uint32_t index = 0; index < SHM_SLOTS_PER_SEAT; index++) {

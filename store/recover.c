@@ -71,10 +71,14 @@ static bool commit_everything(const struct conf *conf, const struct shm_map *map
     }
     bool done = spend_use_zone(ledger, conf->timezone, error);
     int64_t records = 0;
-    while (done && commit_pending(map) != 0) {
+    uint64_t pending = commit_pending(map);
+    while (done && pending != 0) {
+        /* 0 when the records were committed before and only their places in the rings were not given back. */
         int64_t committed = commit_rings(ledger, map, NULL, NULL, error);
-        done = committed > 0;
+        uint64_t left = commit_pending(map);
+        done = committed >= 0 && left < pending;
         records += committed;
+        pending = left;
     }
     done = done && commit_forget_others(ledger, 0, error);
     ledger_close(ledger);

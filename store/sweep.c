@@ -13,6 +13,15 @@
 
 enum { STATUS_ANSWERED = 200, STATUS_WORKER_DIED = 500 };
 
+/* What a budget does not cover is not owed: the hold caps the price, and so does one that the worker had settled. A
+ * request without a budget holds nothing. */
+static int64_t price_of(const struct shm_slot_sh *slot) {
+    const struct shm_usage_record_sh *usage = &slot->record;
+    int64_t price_nusd = money_of_tokens(&usage->price, &usage->tokens, usage->markup);
+    int64_t most_nusd = slot->held_nusd > 0 ? slot->held_nusd : usage->price_nusd;
+    return most_nusd > 0 && most_nusd < price_nusd ? most_nusd : price_nusd;
+}
+
 /* Ends a record from what its worker had counted. Doing it twice changes nothing but the end. What the slot held of
  * budgets and gauges the recompute that follows gives back. Counts that are the upstream's own stay so: then the whole
  * answer had come, and its end was on the way to the client. */
@@ -25,7 +34,11 @@ static void finish_record(void *context, struct shm_slot_sh *slot) {
         usage->status = (usage->flags & SHM_RECORD_ESTIMATED) != 0 ? STATUS_WORKER_DIED : STATUS_ANSWERED;
     }
     record_clamp(usage);
-    usage->price_nusd = money_of_tokens(&usage->price, &usage->tokens, usage->markup);
+    int64_t price_nusd = price_of(slot);
+    if (price_nusd < money_of_tokens(&usage->price, &usage->tokens, usage->markup)) {
+        usage->flags |= SHM_RECORD_CAPPED;
+    }
+    usage->price_nusd = price_nusd;
     usage->cost_nusd = money_of_tokens(&usage->cost, &usage->tokens, MARKUP_ONE);
     usage->list_nusd = money_of_tokens(&usage->list_price, &usage->tokens, MARKUP_ONE);
 }

@@ -130,6 +130,7 @@ static bool choose_from(struct request *request, int first_place, uint64_t skip)
         }
         for (int route = pick_route(request, model, bit, skip); route >= 0;
              route = pick_route(request, model, bit, skip)) {
+            CHECK(bit + route >= 0 && bit + route < TRIED_BITS);
             skip |= UINT64_C(1) << (bit + route);
             if (claim(request, place, route)) {
                 request->tried_routes |= UINT64_C(1) << (bit + route);

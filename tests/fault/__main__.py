@@ -22,6 +22,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "process")]
 from fault import books  # noqa: E402
 from fault.clients import Load  # noqa: E402
 from fault.killer import Killer, adopt_orphans  # noqa: E402
+from fault.plan import BUDGET_KEY  # noqa: E402
 from fault.provider import Provider  # noqa: E402
 from harness import config, paths  # noqa: E402
 from harness.relay import Relay  # noqa: E402
@@ -32,10 +33,10 @@ from mock.tally import Tally  # noqa: E402
 KILLS_A_ROUND = 40
 REQUESTS_A_ROUND = 8000
 SHOWN_MOST = 6
-RUN_CHECKS = ("verify_finds_the_books_right_i2", "reports_equal_the_records_i2", "i3_gauges_are_zero_when_idle",
-              "the_provider_knows_every_request")
+RUN_CHECKS = ("i2_verify_finds_the_books_right", "i2_reports_equal_the_records", "i2_balances_equal_the_ledgers",
+              "i3_gauges_are_zero_when_idle", "the_provider_knows_every_request", "the_server_stops_cleanly")
 # Keys of the load: name, share, options. The last two meet their limits all the time.
-KEYS = (("plain", 10, ()), ("second", 4, ()), ("budget", 3, ()),
+KEYS = (("plain", 10, ()), ("second", 4, ()), (BUDGET_KEY, 3, ()),
         ("narrow", 2, ("--concurrent", "6")), ("slow", 1, ("--rpm", "300", "--tpm", "2000000")))
 
 
@@ -45,7 +46,7 @@ def options():
     parser.add_argument("--seed", type=int, default=None, help="of requests and kills; printed, else chosen")
     parser.add_argument("--clients", type=int, default=120)
     parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--budget", default="100000", help="USD of the key that has one")
+    parser.add_argument("--budget", default="0.05", help="USD of the key that has one, a fresh key each round")
     parser.add_argument("--junit", help="writes the results there")
     parser.add_argument("--keep", action="store_true", help="keeps the state directory of a good run too")
     return parser.parse_args()
@@ -79,7 +80,6 @@ class Run:
         self.load = None
         self.violations = []
         self.ids = set()
-        self.budget_spent = Decimal(0)
         self.ends, self.transports = collections.Counter(), collections.Counter()
         self.records = self.estimated = 0
         self.rounds = 0
@@ -89,9 +89,7 @@ class Run:
         tenant = self.relay.create_tenant("load")
         keys = {}
         for name, _, limits in KEYS:
-            extra = ("--budget", self.chosen.budget, "--per", "total") if name == "budget" else ()
-            keys[name] = self.relay.create_key(tenant, "--name", name, *limits, *extra)
-        self.budget_key = self.relay.json("key", "show", "budget")["id"]
+            keys[name] = self.relay.create_key(tenant, "--name", name, *limits) if name != BUDGET_KEY else ""
         self.load = Load(self.mock.loop, self.seed, keys, [(name, share) for name, share, _ in KEYS], self.relay.port,
                          self.plans, self.chosen.clients)
 
@@ -105,6 +103,7 @@ class Run:
     def round(self, ends_at):
         began = datetime.now(timezone.utc)  # nothing runs: all records from here on are this round's
         kills = 0
+        budget_key = self.make_budget_key()
         self.load.start()
         while kills < KILLS_A_ROUND and len(self.load.outcomes) < REQUESTS_A_ROUND and \
                 (kills < 5 or time.monotonic() < ends_at):
@@ -115,8 +114,16 @@ class Run:
         self.killer.settle()
         until(lambda: self.load.is_idle, "the end of all requests", 60 * SLOWNESS)
         gauges = self.rest()
-        self.check(began, gauges)
+        self.check(began, gauges, {budget_key: Decimal(self.chosen.budget)})
         self.rounds += 1
+
+    def make_budget_key(self):
+        """Puts a fresh key into the load; gives its id."""
+        name = f"{BUDGET_KEY}-{self.rounds}"
+        window = ("day", "month", "total")[self.rounds % 3]
+        self.load.keys[BUDGET_KEY] = self.relay.create_key("load", "--name", name, "--budget", self.chosen.budget,
+                                                           "--per", window)
+        return self.relay.json("key", "show", name)["id"]
 
     def rest(self):
         """Waits until the gauges are zero; gives those that stay."""
@@ -134,12 +141,10 @@ class Run:
             pass
         return seen["last"]
 
-    def check(self, began, gauges):
+    def check(self, began, gauges, budgets):
         outcomes = self.load.take_outcomes()
         records = self.relay.records("--from", began.isoformat().replace("+00:00", "Z"))
-        self.budget_spent += sum(record["price_usd"] for record in records if record["key"] == self.budget_key)
         self.count(outcomes, records)
-        budgets = {"budget": (Decimal(self.chosen.budget), self.budget_spent)}
         told = books.Round(outcomes, records, self.tally, budgets, self.ids)
         found = books.violations(told) + books.gauge_violations(gauges) + list(self.check_store(records))
         if self.provider.strangers:
@@ -155,15 +160,15 @@ class Run:
     def check_store(self, records):
         verified = self.relay.cli("verify")
         if verified.code != 0:
-            yield books.Violation("verify_finds_the_books_right_i2", "-", f"{verified.out} {verified.err}"[:2000])
+            yield books.Violation("i2_verify_finds_the_books_right", "-", f"{verified.out} {verified.err}"[:2000])
         total = self.relay.json("usage")["total"]
         known = len(self.ids | {record["id"] for record in records})
         if total["requests"] != known:
-            yield books.Violation("reports_equal_the_records_i2", "-",
+            yield books.Violation("i2_reports_equal_the_records", "-",
                                   f"usage has {total['requests']} requests, the rounds found {known} ids")
 
     def count(self, outcomes, records):
-        self.ends.update(outcome.end for outcome in outcomes)
+        self.ends.update("ended by budget" if books.is_cut_by_budget(outcome) else outcome.end for outcome in outcomes)
         self.transports.update(outcome.transport for outcome in outcomes)
         self.records += len(records)
         self.estimated += sum(record["estimated"] for record in records)

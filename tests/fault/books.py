@@ -5,6 +5,7 @@ import collections
 from dataclasses import dataclass
 from decimal import Decimal
 
+from fault.plan import BUDGET_KEY
 from harness import config
 from harness.relay import cost_of
 
@@ -27,19 +28,25 @@ class Violation:
 class Round:
     """All that is known of one round: outcomes of clients, records of the ledger, what the provider served."""
 
-    def __init__(self, outcomes, records, tally, budget_usd=None, earlier_ids=()):
+    def __init__(self, outcomes, records, tally, budgets=None, earlier_ids=()):
+        """budgets: key id -> USD, of keys made for this round."""
         self.outcomes = {outcome.plan.id: outcome for outcome in outcomes}
         self.records = collections.defaultdict(list)
         for record in records:
             self.records[record["id"]].append(record)
         self.tally = tally
-        self.budget_usd = budget_usd or {}
+        self.budgets = budgets or {}
         self.earlier_ids = earlier_ids
 
     def each(self):
         """(outcome, its records, the provider's answers to it)"""
         for identity, outcome in self.outcomes.items():
             yield outcome, self.records.get(identity, []), self.tally.of(identity)
+
+
+def is_cut_by_budget(outcome):
+    """Did the relay end it, cleanly, because the money was used up? The provider never says "length"."""
+    return outcome.end == "complete" and outcome.shortened and outcome.plan.key == BUDGET_KEY
 
 
 def floor_of(tokens):
@@ -92,6 +99,8 @@ def check_complete_requests_have_the_providers_own_counts(books):
     for outcome, records, served in books.each():
         if outcome.end != "complete" or len(records) != 1 or not served or served[-1].usage is None:
             continue
+        if is_cut_by_budget(outcome):
+            continue
         expected = exact_counts(served[-1].usage)
         wrong = [f"{name} {records[0][name]}, provider said {count}" for name, count in expected.items()
                  if records[0][name] != count]
@@ -101,7 +110,7 @@ def check_complete_requests_have_the_providers_own_counts(books):
 
 def check_estimated_means_that_the_provider_did_not_report(books):
     for outcome, records, served in books.each():
-        if outcome.end != "complete" or len(records) != 1 or not served:
+        if outcome.end != "complete" or len(records) != 1 or not served or is_cut_by_budget(outcome):
             continue
         reported = served[-1].usage is not None
         if records[0]["estimated"] is reported and (reported or not outcome.plan.running_usage):
@@ -131,7 +140,8 @@ def check_nothing_is_billed_that_was_not_sent(books):
 def check_estimates_are_close(books):
     """A complete answer without usage: all of its words, within the stated tolerance."""
     for outcome, records, served in books.each():
-        if outcome.end == "complete" and len(records) == 1 and served and served[-1].usage is None:
+        if outcome.end == "complete" and len(records) == 1 and served and not is_cut_by_budget(outcome) and \
+                served[-1].usage is None:
             counted, words = records[0]["output_tokens"], outcome.plan.words
             if not outcome.plan.running_usage and not floor_of(words) <= counted <= ceiling_of(words):
                 yield outcome.plan.id, f"estimated {counted} of {words} words"
@@ -148,7 +158,9 @@ def check_prices_are_tokens_times_price(books):
     for identity, records in books.records.items():
         for record in records:
             for name, price in (("price_usd", config.PRICE), ("cost_usd", config.COST)):
-                if record[name] != cost_of(record, price):
+                # What a budget does not cover is not owed.
+                capped = name == "price_usd" and record["key"] in books.budgets and record[name] < cost_of(record, price)
+                if record[name] != cost_of(record, price) and not capped:
                     yield identity, f"{name} {record[name]}, {cost_of(record, price)} by its tokens"
 
 
@@ -159,15 +171,15 @@ def check_the_price_told_is_the_price_recorded(books):
 
 
 def check_i4_no_budget_is_overspent(books):
-    """budget_usd: key name -> (budget, price of all its records so far)."""
-    for name, (budget, spent) in books.budget_usd.items():
+    for key, budget in books.budgets.items():
+        spent = sum(record["price_usd"] for group in books.records.values() for record in group if record["key"] == key)
         if spent > budget:
-            yield name, f"spent {spent} of a budget of {budget}"
+            yield key, f"spent {spent} of a budget of {budget}"
 
 
 def check_i8_complete_means_that_the_provider_completed(books):
     for outcome, records, served in books.each():
-        if outcome.end != "complete" or records and records[0]["finish_reason"] == "length":
+        if outcome.end != "complete" or is_cut_by_budget(outcome):
             continue
         if not served or not served[-1].completed or outcome.received != outcome.plan.words:
             sent = served[-1] if served else None
@@ -196,12 +208,15 @@ def violations(books):
 
 
 def gauge_violations(gauges):
-    """I3: with no live request, nothing is held and nothing in flight."""
+    """I3: with no live request, nothing is held and nothing in flight. I2: what is spent is what the ledger committed."""
     found = []
     for name in ("live_slots", "settling_slots", "held_by_slots_nusd", "records_pending", "dead_seats"):
         if gauges[name] != 0:
             found.append(Violation("i3_gauges_are_zero_when_idle", name, str(gauges[name])))
     for account in gauges["accounts"]:
-        found.append(Violation("i3_gauges_are_zero_when_idle", f"{account['kind']} {account['index']}",
-                               f"in flight {account['in_flight']}, held {account.get('held_nusd', 'none')}"))
+        name, windows = f"{account['kind']} {account['index']}", account.get("windows", ())
+        if account["in_flight"] != 0 or any(window["held_nusd"] != 0 for window in windows):
+            found.append(Violation("i3_gauges_are_zero_when_idle", name, str(account)))
+        if any(window["spent_nusd"] != window["committed_nusd"] for window in windows):
+            found.append(Violation("i2_balances_equal_the_ledgers", name, str(account)))
     return found

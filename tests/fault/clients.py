@@ -17,6 +17,7 @@ from fault.plan import MODEL, make_plan, prompt_of
 
 WORD_MARK = b'"content":" '  # how every word of the provider looks in a stream
 DONE_MARK = b"data: [DONE]"
+LENGTH_MARK = b'"finish_reason":"length"'
 ERROR_MARK = b'data: {"error"'
 LIMIT_S = 30
 RESTS_S = {"unsent": 0.2, "refused": 0.05}  # before a client tries again
@@ -35,6 +36,7 @@ class Outcome:
     id: str = ""  # x-request-id of the answer
     cost: str | None = None  # x-tollgate-cost-usd of the answer
     received: int = 0  # words
+    shortened: bool = False  # finish reason "length"
     end: str = "cut"  # complete | error | refused | left | cut | hung | unsent
 
 
@@ -58,6 +60,7 @@ def conclude(outcome, body, whole):
         return
     if outcome.plan.stream:
         outcome.received = body.count(WORD_MARK)
+        outcome.shortened = LENGTH_MARK in body
         if DONE_MARK in body:
             outcome.end = "complete"
         elif ERROR_MARK in body:

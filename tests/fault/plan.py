@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 # Every delta is one word and one token, for the provider as well as (within 4 %) for the relay's estimate.
 WORDS = (" the", " standard")
 MODEL = "test-model"
+BUDGET_KEY = "budget"  # its requests stream, and cost no more than the relay can foresee
 
 
 @dataclass
@@ -42,17 +43,20 @@ def make_plan(seed, number, keys, http2):
     words = chance.choice((chance.randint(1, 12), chance.randint(1, 60), chance.randint(20, 400)))
     batch = chance.choice((1, 4, 16, 64))
     pauses = max(1, words // batch)
-    stream = chance.random() < 0.85
+    key = chance.choices(*zip(*keys))[0]
+    stream = chance.random() < 0.85 or key == BUDGET_KEY
     leave = chance.choice(("reset_stream",) if http2 else ("fin", "rst")) if chance.random() < 0.15 else "stay"
     return Plan(
-        id=f"f{seed}-{number}", key=chance.choices(*zip(*keys))[0], stream=stream,
+        id=f"f{seed}-{number}", key=key, stream=stream,
         include_usage=chance.random() < 0.5, words=words, batch=batch,
         pause_s=min(0.15, chance.choice((0, 0.2, 1.0)) * chance.random() / pauses),
-        usage=_usage(chance, words), running_usage=chance.random() < 0.15, answers=_answers(chance, words), leave=leave,
+        usage=_usage(chance, words, key), running_usage=chance.random() < 0.15, answers=_answers(chance, words), leave=leave,
         leave_after_words=-1 if chance.random() < 0.2 else chance.randint(0, words))
 
 
-def _usage(chance, words):
+def _usage(chance, words, key):
+    if key == BUDGET_KEY:
+        return {"prompt": 5, "cached": 0, "cache_write": 0, "reasoning": 0, "completion": words}
     prompt = chance.randint(1, 9000)
     cached = chance.choice((0, chance.randint(0, prompt)))
     written = chance.choice((0, chance.randint(0, prompt - cached)))

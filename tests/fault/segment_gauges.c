@@ -1,6 +1,7 @@
-/* segment_gauges STATE_DIR - prints, as one JSON object, every gauge of a server's segment that should be zero when no
- * request lives: slots, records not committed, seats without an end, requests in flight, money held.
- * Used by: the fault test (invariant I3). Reads only; the values are a snapshot of words that may change. */
+/* segment_gauges STATE_DIR - prints, as one JSON object, what of a server's segment should be zero when no request
+ * lives (slots, records not committed, seats without an end), and every account with requests in flight, money held, or
+ * a balance unlike what the ledger has committed. Used by: the fault test (invariants I2, I3). Reads only; the values
+ * are a snapshot of words that may change. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -31,19 +32,30 @@ static void print_seats(const struct shm_map *map) {
                  slots[SHM_SLOT_LIVE], slots[SHM_SLOT_SETTLING], held_nusd, pending, dead);
 }
 
-/* One entry an account that is not at rest. */
-static void print_account(const char *kind, uint32_t index, const struct shm_account_sh *account, const char **comma) {
-    int64_t in_flight = atomic_load(&account->in_flight);
-    const struct shm_balance_sh *balances = account->balances;
-    int64_t day = balances[SHM_WINDOW_DAY].held_nusd;
-    int64_t month = balances[SHM_WINDOW_MONTH].held_nusd;
-    int64_t total = balances[SHM_WINDOW_TOTAL].held_nusd;
-    if (in_flight != 0 || day != 0 || month != 0 || total != 0) {
-        (void)printf("%s{\"kind\":\"%s\",\"index\":%" PRIu32 ",\"in_flight\":%" PRId64 ",\"held_nusd\":[%" PRId64
-                     ",%" PRId64 ",%" PRId64 "]}",
-                     *comma, kind, index, in_flight, day, month, total);
-        *comma = ",";
+/* Is there anything that should not be there when nothing runs: a gauge, or a balance unlike the ledger's? */
+static bool is_at_rest(const struct shm_account_sh *account) {
+    bool rests = atomic_load(&account->in_flight) == 0;
+    for (int window = 0; window < SHM_WINDOWS; window++) {
+        const struct shm_balance_sh *balance = &account->balances[window];
+        rests = rests && balance->held_nusd == 0 && balance->spent_nusd == atomic_load(&account->spend_nusd[window]);
     }
+    return rests;
+}
+
+static void print_account(const char *kind, uint32_t index, const struct shm_account_sh *account, const char **comma) {
+    if (is_at_rest(account)) {
+        return;
+    }
+    (void)printf("%s{\"kind\":\"%s\",\"index\":%" PRIu32 ",\"in_flight\":%" PRId64 ",\"windows\":[", *comma, kind,
+                 index, atomic_load(&account->in_flight));
+    for (int window = 0; window < SHM_WINDOWS; window++) {
+        const struct shm_balance_sh *balance = &account->balances[window];
+        (void)printf("%s{\"held_nusd\":%" PRId64 ",\"spent_nusd\":%" PRId64 ",\"committed_nusd\":%" PRId64 "}",
+                     window == 0 ? "" : ",", balance->held_nusd, balance->spent_nusd,
+                     atomic_load(&account->spend_nusd[window]));
+    }
+    (void)printf("]}");
+    *comma = ",";
 }
 
 static void print_accounts(const struct shm_map *map) {

@@ -10,7 +10,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 
 
 from fault import books  # noqa: E402
 from fault.clients import Outcome, conclude  # noqa: E402
-from fault.plan import Answer, Plan, make_plan  # noqa: E402
+from fault.plan import BUDGET_KEY, Answer, Plan, make_plan  # noqa: E402
 from fault.provider import usage_object  # noqa: E402
 from harness import config  # noqa: E402
 from harness.relay import cost_of  # noqa: E402
@@ -31,7 +31,7 @@ def priced(record):
 
 def record_of(identity, **changes):
     counts = books.exact_counts(usage_object(plan_of(identity)))
-    return priced({"id": identity, "estimated": False, "finish_reason": "stop", "status": 200, **counts, **changes})
+    return priced({"id": identity, "key": "key_1", "estimated": False, "finish_reason": "stop", **counts, **changes})
 
 
 def estimate_of(identity, output, **changes):
@@ -54,7 +54,8 @@ class Case:
             status=502, sent=0)
 
     def add(self, identity, end, received, record, status=200, sent=None, usage=None, completed=False):
-        self.outcomes[identity] = Outcome(plan_of(identity), "http1", 0.0, 1.0, True, status, identity, None, received, end)
+        self.outcomes[identity] = Outcome(plan_of(identity), "http1", 0.0, 1.0, sent=True, status=status, id=identity,
+                                          received=received, end=end)
         if record is not None:
             self.records[identity] = [record]
         if sent is not None:
@@ -145,17 +146,35 @@ def test_i1_a_record_that_comes_back_in_a_later_round_is_found():
 
 
 def test_i4_overspending_is_found():
-    assert Case().found(budget_usd={"budget": (Decimal(1), Decimal(1))}) == set()
-    assert ("i4_no_budget_is_overspent", "budget") in Case().found(budget_usd={"budget": (Decimal(1), Decimal("1.01"))})
+    spent = sum(group[0]["price_usd"] for group in Case().records.values())
+    assert Case().found(budgets={"key_1": spent}) == set()
+    assert Case().found(budgets={"key_1": spent - Decimal("0.000000001")}) == {("i4_no_budget_is_overspent", "key_1")}
 
 
-def test_i3_gauges_that_stay_are_found():
+def test_a_price_below_its_tokens_is_right_only_where_a_budget_caps_it():
+    case = Case()
+    change("cut", price_usd=Decimal("0.000000001"))(case)
+    assert case.found() == {("prices_are_tokens_times_price", "cut")}
+    assert case.found(budgets={"key_1": Decimal(1)}) == set()
+
+
+def test_an_answer_may_be_shortened_for_a_key_with_a_budget_only():
+    case = Case()
+    outcome("cut", end="complete", shortened=True)(case)
+    assert ("i8_complete_means_that_the_provider_completed", "cut") in case.found()
+    case.outcomes["cut"].plan.key = BUDGET_KEY
+    assert case.found() == set()
+
+
+def test_i2_i3_gauges_and_balances_that_stay_are_found():
     rest = {"live_slots": 0, "settling_slots": 0, "held_by_slots_nusd": 0, "records_pending": 0, "dead_seats": 0,
             "accounts": []}
+    window = {"held_nusd": 0, "spent_nusd": 7, "committed_nusd": 7}
     assert books.gauge_violations(rest) == []
     assert len(books.gauge_violations({**rest, "live_slots": 1})) == 1
-    stuck = {"kind": "key", "index": 3, "in_flight": -1, "held_nusd": [0, 0, 5]}
-    assert [item.id for item in books.gauge_violations({**rest, "accounts": [stuck]})] == ["key 3"]
+    for field, check in (("held_nusd", "i3_gauges_are_zero_when_idle"), ("spent_nusd", "i2_balances_equal_the_ledgers")):
+        stuck = {"kind": "key", "index": 3, "in_flight": 0, "windows": [window, {**window, field: 9}]}
+        assert [(item.check, item.id) for item in books.gauge_violations({**rest, "accounts": [stuck]})] == [(check, "key 3")]
 
 
 def test_the_floor_of_an_estimate_is_never_nothing():

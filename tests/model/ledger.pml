@@ -23,6 +23,9 @@
 #ifndef DISASTERS
 #define DISASTERS 0 /* times that all processes are killed at once */
 #endif
+#ifndef GIVE_UPS
+#define GIVE_UPS 0 /* pauses that end without a recompute: the commit failed */
+#endif
 #define RING 2 /* entries; each seat has two slots */
 
 #define SLOT_FREE 0
@@ -75,6 +78,7 @@ bit billable[REQUESTS + 1]; /* something went upstream */
 byte worker_kills = WORKER_KILLS;
 byte ledger_kills = LEDGER_KILLS;
 byte disasters = DISASTERS;
+byte give_ups = GIVE_UPS;
 
 hidden byte i;
 hidden byte j;
@@ -189,6 +193,7 @@ inline copy_record(n, slot) {
 active [SEATS] proctype worker() {
     byte k; /* slot at work */
     byte id;
+    byte seen; /* epoch */
 #ifdef BALANCE_LAST
     byte was_held;
     byte was_used;
@@ -200,7 +205,7 @@ end_turn: /* between two turns of its loop */
 #ifdef BREAK_EPOCH_READ_BEFORE_LIVE
     :: atomic { IS_UP && ME.state == SEAT_ASSIGNED && IS_EVEN(epoch) && MAY_ADMIT -> asked++; id = asked; goto live_late }
 #endif
-    :: d_step { IS_UP && ME.state == SEAT_LIVE && !IS_EVEN(epoch) && ME.acknowledged != epoch -> ME.acknowledged = epoch }
+    :: atomic { IS_UP && ME.state == SEAT_LIVE && !IS_EVEN(epoch) && ME.acknowledged != epoch -> seen = epoch; goto follow }
     :: atomic { MAY_WORK && MAY_ADMIT -> k = FREE_SLOT; asked++; id = asked; goto admit }
     :: atomic { MAY_WORK && CAN_SEND(0) -> k = 0; goto send }
     :: atomic { MAY_WORK && CAN_SEND(1) -> k = 1; goto send }
@@ -217,6 +222,10 @@ live_late:
     WORKER_STEP(ME.state = SEAT_LIVE);
     goto admit;
 #endif
+
+follow: /* follow_epoch: the rest of it */
+    WORKER_STEP(ME.acknowledged = seen; seen = 0);
+    goto end_turn;
 
 admit: /* reserve, then the slot goes live */
 #ifdef BREAK_CHECK_THEN_HOLD
@@ -258,7 +267,7 @@ extend: /* one more slice of budget */
 
 settle:
 #ifdef BALANCE_LAST
-    d_step { was_held = MINE.held; was_used = MINE.used }
+    atomic { was_held = MINE.held; was_used = MINE.used }
 #else
     WORKER_STEP(held = held - MINE.held; spent = spent + MINE.used);
 #endif
@@ -297,6 +306,7 @@ killed:
     atomic {
         k = 0;
         id = 0;
+        seen = 0;
 #ifdef BALANCE_LAST
         was_held = 0;
         was_used = 0;
@@ -456,6 +466,7 @@ end_loop:
     :: atomic { IS_MY_TIME && !recovering && wanted && !IS_EVEN(epoch) && !ANY_SEAT(IS_BUSY) && !ANY_SEAT(IS_PENDING) ->
                 goto recompute }
 #endif
+    :: d_step { IS_MY_TIME && !recovering && wanted && !IS_EVEN(epoch) && give_ups > 0 -> give_ups--; epoch++ }
     :: atomic { IS_MY_TIME && !recovering && wanted && ledger_kills > 0 -> ledger_kills--; goto killed }
     :: atomic { down && !recovering && !ANY_SEAT(IS_RUNNING) -> recovering = 1; wanted = 0; s = 0; goto recover }
     :: atomic { down && recovering && !ANY_SEAT(IS_DEAD) && !ANY_SEAT(IS_PENDING) -> goto restart }

@@ -1,8 +1,9 @@
 /* Token buckets: one minute's allowance, refilled continuously, shared exactly by several processes (invariant I5). */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 #include <stdlib.h>
@@ -126,9 +127,9 @@ static void I5_processes_share_a_bucket_exactly(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(burst_admits_exactly_the_capacity),  cmocka_unit_test(refill_is_continuous),
-        cmocka_unit_test(wait_is_when_the_same_take_succeeds), cmocka_unit_test(refused_take_changes_nothing),
-        cmocka_unit_test(charge_goes_below_zero_and_is_waited_out), cmocka_unit_test(return_never_overfills),
+        cmocka_unit_test(burst_admits_exactly_the_capacity),          cmocka_unit_test(refill_is_continuous),
+        cmocka_unit_test(wait_is_when_the_same_take_succeeds),        cmocka_unit_test(refused_take_changes_nothing),
+        cmocka_unit_test(charge_goes_below_zero_and_is_waited_out),   cmocka_unit_test(return_never_overfills),
         cmocka_unit_test(request_above_capacity_needs_a_full_bucket), cmocka_unit_test(absurd_numbers_do_not_overflow),
         cmocka_unit_test(I5_processes_share_a_bucket_exactly),
     };

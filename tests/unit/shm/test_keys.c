@@ -1,8 +1,9 @@
 /* Published tables: what the ledger writes is what workers read, also while it is being rewritten. */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 #include <signal.h>
@@ -13,9 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "shm/shm_breaker.h"
 #include "shm/shm_keys.h"
-#include "base/clock.h"
 
 static char state_dir[64];
 static struct shm_map map;
@@ -163,7 +164,8 @@ static void breaker_opens_probes_and_closes(void **state) {
     assert_true(shm_breaker_allows(row, cooldown, now));
     assert_string_equal(shm_breaker_state(row, now), "up");
     for (int i = 0; i < 20; i++) {
-        assert_false(shm_breaker_failed(row, 5, window, cooldown, now + i * 3 * NS_PER_S)); /* never five in one window */
+        assert_false(
+            shm_breaker_failed(row, 5, window, cooldown, now + i * 3 * NS_PER_S)); /* never five in one window */
     }
 }
 

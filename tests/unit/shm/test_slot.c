@@ -1,8 +1,9 @@
 /* Slots and rings: the hand-over, and that a SIGKILL at any moment loses or doubles nothing (invariant I1). */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
+
 #include <cmocka.h>
 
 #include <signal.h>

@@ -72,6 +72,7 @@ static inline struct conf *make_conf_in_zone(const char *state_dir, const char *
     conf_findings_print(&findings, &printed);
     if (conf == NULL) {
         fail_msg("%s", buffer_text(&printed));
+        abort(); /* fail_msg does not return, which the analyzer cannot know */
     }
     buffer_fini(&printed);
     conf_findings_free(&findings);

@@ -206,6 +206,7 @@ static void test_I1_dead_worker(void **state) {
         shared->record.flags |= at == 0 ? SHM_RECORD_ESTIMATED : 0U; /* the others' upstreams had reported */
         shared->record.price_nusd = 0;
         shared->record.attempts = at == 4 ? 0 : 1; /* the last never reached an upstream */
+        shared->held_nusd = at == 1 ? 50000 : 0;   /* of a budget, which caps the price */
         shm_slot_go_live(&slots, slot);
     }
     const struct shm_key_sh key = {.state = SHM_KEY_LIVE, .allow_row = SHM_NO_ROW};
@@ -250,6 +251,8 @@ static void test_I1_dead_worker(void **state) {
     assert_true(record_unpack(bytes, &record));
     assert_int_equal(record.usage.status, 200);
     assert_true((record.usage.flags & SHM_RECORD_ABORTED) != 0 && (record.usage.flags & SHM_RECORD_ESTIMATED) == 0);
+    assert_int_equal(record.usage.price_nusd, 50000);
+    assert_true((record.usage.flags & SHM_RECORD_CAPPED) != 0);
     ledger_end_read(ledger, txn);
     ledger_close(ledger);
 }
@@ -332,6 +335,27 @@ static void test_I1_recovery(void **state) {
     buffer_clear(&error);
     assert_true(ledger_recover(conf, &error)); /* nothing to do */
     assert_books(3);
+}
+
+/* I1: killed between the commit and the release of the rings: the records are in the books and in the ring. Recovery
+ * (M1 of the model) takes the ring back, bills nothing twice and succeeds at once. */
+static void test_I1_recovery_of_committed_records(void **state) {
+    (void)state;
+    struct shm_seat_sh *seat = shm_seat(&heritage.map, slots.seat);
+    start_ledger();
+    settle("one");
+    settle("two");
+    wait_until_empty();
+    assert_int_equal(kill(ledger_pid, SIGKILL), 0);
+    (void)wait_for_ledger();
+    atomic_store(&seat->ring_tail, atomic_load(&seat->ring_tail) - 2);
+    atomic_store(&seat->pid, 0);
+    state_lock_release(state_dir, lock_fd);
+    lock_fd = -1;
+    if (!ledger_recover(conf, &error)) {
+        fail_msg("%s", buffer_text(&error));
+    }
+    assert_books(2);
 }
 
 static void wait_until_refusing(uint32_t refuses) {
@@ -479,8 +503,9 @@ static void test_hostile_clients(void **state) {
 int main(void) {
     (void)signal(SIGUSR1, SIG_IGN); /* this process plays a worker, and the ledger wakes workers with it */
     const struct CMUnitTest tests[] = {
-        TEST(test_serves),      TEST(test_I1_dead_worker), TEST(test_master_gone),   TEST(test_I1_ledger_killed),
-        TEST(test_I1_recovery), TEST(test_cannot_commit),  TEST(test_damaged_books), TEST(test_hostile_clients),
+        TEST(test_serves),           TEST(test_I1_dead_worker), TEST(test_master_gone),
+        TEST(test_I1_ledger_killed), TEST(test_I1_recovery),    TEST(test_I1_recovery_of_committed_records),
+        TEST(test_cannot_commit),    TEST(test_damaged_books),  TEST(test_hostile_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
