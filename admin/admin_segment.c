@@ -4,22 +4,7 @@
 #include "base/clock.h"
 #include "shm/shm_breaker.h"
 #include "shm/shm_slot.h"
-
-bool segment_seat_works(const struct shm_seat_sh *seat) {
-    uint32_t state = atomic_load(&seat->state);
-    return state == SHM_SEAT_LIVE || state == SHM_SEAT_DRAINING;
-}
-
-uint64_t segment_ledger_lag(const struct shm_map *map) {
-    uint64_t lag = 0;
-    for (uint32_t i = 0; i < map->header->seat_count; i++) {
-        uint64_t tail = 0;
-        uint64_t head = 0;
-        shm_ring_bounds(map, i, &tail, &head);
-        lag += head > tail ? head - tail : 0;
-    }
-    return lag;
-}
+#include "shm/shm_status.h"
 
 static uint64_t sum_counter(const struct shm_map *map, enum shm_counter counter) {
     uint64_t sum = 0;
@@ -66,7 +51,7 @@ static void write_streams(const struct shm_map *map, struct buffer *out) {
     uint64_t workers = 0;
     for (uint32_t i = 0; i < map->header->seat_count; i++) {
         const struct shm_seat_sh *seat = shm_seat(map, i);
-        if (segment_seat_works(seat)) {
+        if (shm_status_is_at_work(seat)) {
             streams += atomic_load(&seat->streams);
             workers++;
         }
@@ -191,6 +176,6 @@ void segment_write_metrics(const struct shm_map *map, struct buffer *out) {
     prometheus_count(out, "tollgate_worker_restarts_total", NULL, 0, atomic_load(&map->header->worker_restarts));
     prometheus_family(out, "tollgate_ledger_lag_records", "gauge",
                       "Settled requests the ledger has not committed yet.");
-    prometheus_count(out, "tollgate_ledger_lag_records", NULL, 0, segment_ledger_lag(map));
+    prometheus_count(out, "tollgate_ledger_lag_records", NULL, 0, shm_status_ledger_lag(map));
     write_worker_counters(map, out);
 }

@@ -61,6 +61,16 @@ int64_t settle_price_nusd(const struct request *request) {
  */
 static bool is_billed(const struct request *request) { return request->served || request->left_upstream_working; }
 
+/* Once a request, at its end: an operator should know that an upstream's counts are not to be trusted. */
+static void log_impossible_usage(const struct request *request) {
+    const struct shm_usage_record_sh *record = &request->shared->record;
+    if ((record->flags & SHM_RECORD_CLAMPED) != 0) {
+        LOG(LOG_WARN, "usage_impossible", log_text("upstream", record->upstream), log_text("id", record->id),
+            log_int("input_tokens", record->tokens.input_tokens),
+            log_int("output_tokens", record->tokens.output_tokens));
+    }
+}
+
 static void finish_record(struct request *request) {
     struct shm_usage_record_sh *record = &request->shared->record;
     record->end_wall_ns = clock_wall_ns();
@@ -137,6 +147,7 @@ void settle_request(struct request *request) {
         return;
     }
     finish_record(request);
+    log_impossible_usage(request);
     const struct shm_usage_record_sh *record = &request->shared->record;
     if (request->attempts > 0 && is_billed(request)) {
         limits_settle(request, money_add(record->tokens.input_tokens, record->tokens.output_tokens));
