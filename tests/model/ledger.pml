@@ -1,5 +1,5 @@
 /* How a request ends as exactly one record, and how budgets stay exact, whoever is killed (shm/README.md, design.md
- * section 3). README.md beside this file says how steps map to code, what the bounds are and what each BREAK_ does.
+ * section 3). README.md beside this file says how steps map to code, what the bounds are and what each -DBREAK_... breaks.
  * One step of a process is one d_step; between any two steps any other process may run or the process may be killed. */
 
 #ifndef SEATS
@@ -24,7 +24,7 @@
 #define DISASTERS 0 /* times that all processes are killed at once */
 #endif
 #ifndef GIVE_UPS
-#define GIVE_UPS 0 /* pauses that end without a recompute: the commit failed */
+#define GIVE_UPS 0 /* pauses that end without a recompute: the commit failed, or a worker hung */
 #endif
 #define RING 2 /* entries; each seat has two slots */
 
@@ -110,9 +110,25 @@ hidden byte added;
 #define IS_BUSY(n) (IS_DEAD(n) || (seat[n].state == SEAT_LIVE && seat[n].acknowledged != epoch))
 #endif
 
+/* sum = what the store and the rings hold together. */
+inline add_settled() {
+    sum = committed;
+    for (i : 0 .. SEATS - 1) {
+        j = (position[i] > seat[i].tail -> position[i] : seat[i].tail);
+        do
+        :: j < seat[i].head ->
+            sum = sum + seat[i].entry_price[j % RING];
+            j++
+        :: else -> break
+        od
+    }
+    i = 0;
+    j = 0
+}
+
 /* I4: if everything ended now, the bill would be within the budget. */
 inline check_bill() {
-    sum = committed;
+    add_settled();
     for (i : 0 .. SEATS - 1) {
         for (j : 0 .. 1) {
             if
@@ -122,15 +138,8 @@ inline check_bill() {
             :: else
             fi
         }
-        j = (position[i] > seat[i].tail -> position[i] : seat[i].tail);
-        do
-        :: j < seat[i].head ->
-            sum = sum + seat[i].entry_price[j % RING];
-            j++
-        :: else -> break
-        od
     }
-    assert(sum <= BUDGET);
+    assert(sum <= BUDGET); /* I4 */
     i = 0;
     j = 0;
     sum = 0
@@ -151,7 +160,7 @@ inline mark_settling(n, slot) {
 }
 
 inline copy_record(n, slot) {
-    assert(seat[n].head - seat[n].tail < RING); /* the entry was promised when the slot was taken */
+    assert(seat[n].head - seat[n].tail < RING); /* room: the entry was promised when the slot was taken */
     seat[n].entry_id[seat[n].head % RING] = seat[n].slots[slot].id;
     seat[n].entry_price[seat[n].head % RING] = seat[n].slots[slot].used
 }
@@ -203,9 +212,11 @@ end_turn: /* between two turns of its loop */
     do
     :: d_step { IS_UP && ME.state == SEAT_ASSIGNED -> ME.state = SEAT_LIVE }
 #ifdef BREAK_EPOCH_READ_BEFORE_LIVE
-    :: atomic { IS_UP && ME.state == SEAT_ASSIGNED && IS_EVEN(epoch) && MAY_ADMIT -> asked++; id = asked; goto live_late }
+    :: atomic { IS_UP && ME.state == SEAT_ASSIGNED && IS_EVEN(epoch) && MAY_ADMIT ->
+                asked++; id = asked; goto live_late }
 #endif
-    :: atomic { IS_UP && ME.state == SEAT_LIVE && !IS_EVEN(epoch) && ME.acknowledged != epoch -> seen = epoch; goto follow }
+    :: atomic { IS_UP && ME.state == SEAT_LIVE && !IS_EVEN(epoch) && ME.acknowledged != epoch ->
+                seen = epoch; goto follow }
     :: atomic { MAY_WORK && MAY_ADMIT -> k = FREE_SLOT; asked++; id = asked; goto admit }
     :: atomic { MAY_WORK && CAN_SEND(0) -> k = 0; goto send }
     :: atomic { MAY_WORK && CAN_SEND(1) -> k = 1; goto send }
@@ -353,7 +364,8 @@ killed:
 #endif
 /* Published already, or never sent: nothing to publish. */
 #define IS_OVER(n)                                                                                                     \
-    (DYING(n).state == SLOT_SETTLING && DYING(n).position < seat[s].head || DYING(n).state == SLOT_LIVE && !DYING(n).tried)
+    (DYING(n).state == SLOT_SETTLING && DYING(n).position < seat[s].head ||                                            \
+     DYING(n).state == SLOT_LIVE && !DYING(n).tried)
 
 /* A seat's uncommitted records into the store. */
 inline commit_ring(n) {
@@ -364,9 +376,9 @@ inline commit_ring(n) {
 #endif
     do
     :: j < seat[n].head ->
-        assert(seat[n].entry_id[j % RING] != 0);
+        assert(seat[n].entry_id[j % RING] != 0); /* I1 */
         records[seat[n].entry_id[j % RING]]++;
-        assert(records[seat[n].entry_id[j % RING]] == 1);
+        assert(records[seat[n].entry_id[j % RING]] == 1); /* I1 */
         committed = committed + seat[n].entry_price[j % RING];
         added++;
         j++
@@ -410,19 +422,19 @@ inline add_holds(n) {
     j = 0
 }
 
-/* I2 and I3 while everybody is parked. */
+/* The end of a pause: everybody is parked. */
 inline check_balance() {
+    add_settled();
+    assert(spent == sum); /* I2 */
     sum = 0;
     for (i : 0 .. SEATS - 1) {
         for (j : 0 .. 1) {
             sum = sum + (seat[i].slots[j].state == SLOT_LIVE -> seat[i].slots[j].held : 0);
             assert(seat[i].slots[j].state != SLOT_SETTLING)
         }
-        assert(seat[i].head == seat[i].tail)
     }
-    assert(held == sum);
-    assert(spent == committed);
-    assert(spent + held <= BUDGET);
+    assert(held == sum); /* I3 */
+    assert(spent + held <= BUDGET); /* I4 */
     i = 0;
     j = 0;
     sum = 0
@@ -474,7 +486,8 @@ end_loop:
 
 sweep: /* shm_slots_sweep: the slot that was being settled first, then the live ones */
     if
-    :: d_step { IS_MY_TIME && !HAS_SWEPT(SLOT_LIVE) && !HAS_SWEPT(SLOT_SETTLING) -> seat[s].state = SEAT_FREE; wanted = 1; s = 0 }
+    :: d_step { IS_MY_TIME && !HAS_SWEPT(SLOT_LIVE) && !HAS_SWEPT(SLOT_SETTLING) ->
+                seat[s].state = SEAT_FREE; wanted = 1; s = 0 }
        goto end_loop
     :: d_step { IS_MY_TIME && IS_OVER(NEXT_SWEPT) -> k = NEXT_SWEPT; free_slot(s, k); k = 0 }
        goto sweep
@@ -513,9 +526,9 @@ recompute: /* reset_accounts, add_live_slots, end_pause */
 
 recover: /* sweep_mark_all; then the loop above sweeps and commits */
 #ifdef BREAK_RECOVERY_SKIPS_SLOTS
-    LEDGER_STEP(for (i : 0 .. SEATS - 1) { seat[i].state = (seat[i].state == SEAT_DEAD -> SEAT_DEAD : SEAT_FREE) } i = 0);
+    LEDGER_STEP(for (i : 0 .. SEATS - 1) { seat[i].state = (IS_DEAD(i) -> SEAT_DEAD : SEAT_FREE) } i = 0);
 #else
-    LEDGER_STEP(for (i : 0 .. SEATS - 1) { seat[i].state = (seat[i].state == SEAT_FREE -> SEAT_FREE : SEAT_DEAD) } i = 0);
+    LEDGER_STEP(for (i : 0 .. SEATS - 1) { seat[i].state = (IS_FREE(i) -> SEAT_FREE : SEAT_DEAD) } i = 0);
 #endif
     goto end_loop;
 
@@ -566,7 +579,7 @@ end_loop:
 active proctype monitor() {
     atomic {
         timeout ->
-        assert(!down && IS_EVEN(epoch));
+        assert(!down && IS_EVEN(epoch)); /* nobody waits for ever */
         for (i : 0 .. SEATS - 1) {
             assert(seat[i].state == SEAT_FREE || seat[i].state == SEAT_LIVE);
             assert(seat[i].head == seat[i].tail);
@@ -575,8 +588,8 @@ active proctype monitor() {
         for (i : 1 .. REQUESTS) {
             assert(records[i] == billable[i]) /* I1 */
         }
-        assert(held == 0);         /* I3 */
-        assert(spent == committed) /* I2 */
-        assert(spent <= BUDGET)    /* I4 */
+        assert(held == 0);          /* I3 */
+        assert(spent == committed); /* I2 */
+        assert(spent <= BUDGET)     /* I4 */
     }
 }
