@@ -209,6 +209,10 @@ int64_t budget_settle(struct request *request, int64_t price) {
         held_nusd = request->shared->held_nusd;
         price = price < held_nusd ? price : held_nusd;
     }
+    /* The price is in the record before the hold goes: whoever settles for us after a kill takes the one or the other
+     * as its cap. */
+    request->shared->record.price_nusd = price;
+    atomic_signal_fence(memory_order_seq_cst);
     for (int at = 0; at < LEVELS * SHM_WINDOWS; at++) {
         shm_balance_settle(&account_of(request, at / SHM_WINDOWS)->balances[at % SHM_WINDOWS], held_nusd, price);
     }

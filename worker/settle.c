@@ -47,6 +47,9 @@ void settle_count(struct request *request) {
     record->first_byte_wall_ns = request->first_byte_wall_ns;
     record->flags =
         is_final ? record->flags & ~(uint32_t)SHM_RECORD_ESTIMATED : record->flags | (uint32_t)SHM_RECORD_ESTIMATED;
+    if (listener->has_finish && record->finish_reason[0] == '\0') {
+        (void)span_copy(span_text(listener->finish_reason), record->finish_reason, sizeof(record->finish_reason));
+    }
     if (listener->usage.clamped || (listener->has_usage && !believed)) {
         record->flags |= SHM_RECORD_CLAMPED;
     }
