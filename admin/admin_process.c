@@ -95,6 +95,7 @@ static void serve(struct admin *admin) {
            (server_requests(admin->server) != 0 && clock_mono_ns() < admin->drain_deadline_mono_ns)) {
         (void)h2o_evloop_run(admin->loop, TURN_MOST_MS);
         server_tick(admin->server);
+        h2o_timeout__do_post_callback(admin->loop); /* libh2o wants writes completed before it looks at sockets again */
     }
 }
 

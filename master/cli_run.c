@@ -186,6 +186,7 @@ int cli_open_ledger(struct cli *cli) {
     close_client(cli);
     struct buffer error;
     buffer_init(&error, CLI_ERROR_MOST);
+    damage_expect(cli->conf->state_dir);
     cli->ledger = ledger_open(cli->conf->state_dir, LEDGER_READ, &error);
     if (cli->ledger == NULL) {
         status = cli_fail(cli, "%s", buffer_text(&error));

@@ -150,8 +150,9 @@ bool shm_map_create(struct shm_map *map, const char *state_dir, const struct shm
         return false;
     }
     memcpy(map->header, &header, sizeof(header));
-    if (rename(making, path) != 0) {
-        buffer_format(error, "%s: cannot name the shared segment: %s", path, strerror(errno));
+    /* Synced before it has its name: what a power cut leaves of it must show whose it was. */
+    if (fsync(fd) != 0 || rename(making, path) != 0) {
+        buffer_format(error, "%s: cannot sync and name the shared segment: %s", path, strerror(errno));
         shm_map_close(map);
         return false;
     }

@@ -69,9 +69,10 @@ MUST_CHECK struct kv_txn *kv_begin(struct kv *kv, bool write, struct buffer *err
 MUST_CHECK enum kv_status kv_commit(struct kv_txn *txn, struct buffer *error);
 void kv_abort(struct kv_txn *txn);
 
-/* The first failure in this transaction so far, and its text. */
+/* The first failure in this transaction so far, its text, and what to do about it: in brackets after a blank, or "". */
 enum kv_status kv_status_of(const struct kv_txn *txn);
 const char *kv_failure_text(const struct kv_txn *txn);
+const char *kv_failure_advice(const struct kv_txn *txn);
 
 /* False when there is no such key (or the transaction has failed). */
 bool kv_get(struct kv_txn *txn, enum kv_table table, struct span key, struct span *value);
@@ -105,6 +106,15 @@ MUST_CHECK bool kv_copy(struct kv *kv, const char *path, struct buffer *error);
 
 /* Frees the reader slots of processes that died. Returns how many. */
 int kv_check_readers(struct kv *kv);
+
+/* The reader with the oldest snapshot, of another process. Pages that were freed after it can't be used again while it
+ * lasts. */
+struct kv_reader {
+    int pid;
+    uint64_t snapshot; /* rises with each commit */
+};
+/* False when no other process reads. */
+bool kv_oldest_reader(struct kv *kv, struct kv_reader *oldest);
 
 /* Bytes of the file in use. */
 uint64_t kv_used_bytes(struct kv *kv);

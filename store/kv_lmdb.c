@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -272,6 +273,8 @@ enum kv_status kv_status_of(const struct kv_txn *txn) { return status_of(txn->fa
 
 const char *kv_failure_text(const struct kv_txn *txn) { return mdb_strerror(txn->failure); }
 
+const char *kv_failure_advice(const struct kv_txn *txn) { return advice_on(txn->failure); }
+
 /* Notes a failure; a missing key is none. Returns whether the call did what it should. */
 static bool settle(struct kv_txn *txn, int result) {
     if (result != 0 && result != MDB_NOTFOUND && txn->failure == 0) {
@@ -422,6 +425,29 @@ bool kv_copy(struct kv *kv, const char *path, struct buffer *error) {
 int kv_check_readers(struct kv *kv) {
     int freed = 0;
     return mdb_reader_check(kv->env, &freed) == 0 ? freed : 0;
+}
+
+struct reader_search {
+    struct kv_reader *oldest;
+    bool found;
+};
+
+/* One line of LMDB's list: process, thread, and the snapshot, or "-" between two of them. */
+static int visit_reader(const char *line, void *context) {
+    struct reader_search *search = context;
+    int pid = 0;
+    uint64_t snapshot = 0;
+    if (sscanf(line, "%d %*x %" SCNu64, &pid, &snapshot) == 2 && pid > 1 && pid != getpid() &&
+        (!search->found || snapshot < search->oldest->snapshot)) {
+        *search->oldest = (struct kv_reader){.pid = pid, .snapshot = snapshot};
+        search->found = true;
+    }
+    return 0;
+}
+
+bool kv_oldest_reader(struct kv *kv, struct kv_reader *oldest) {
+    struct reader_search search = {.oldest = oldest};
+    return mdb_reader_list(kv->env, visit_reader, &search) >= 0 && search.found;
 }
 
 uint64_t kv_used_bytes(struct kv *kv) {

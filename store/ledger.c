@@ -49,8 +49,8 @@ static bool settle_version(struct ledger *ledger, struct buffer *error) {
         return ledger->open_status == KV_OK;
     }
     ledger->open_status = kv_status_of(txn) == KV_OK ? KV_BROKEN : kv_status_of(txn);
-    buffer_format(error, "the ledger in %s cannot be read: %s", ledger->state_dir,
-                  kv_status_of(txn) == KV_OK ? "it was never finished" : kv_failure_text(txn));
+    buffer_format(error, "the ledger in %s cannot be read: %s%s", ledger->state_dir,
+                  kv_status_of(txn) == KV_OK ? "it was never finished" : kv_failure_text(txn), kv_failure_advice(txn));
     kv_abort(txn);
     return false;
 }
@@ -356,7 +356,8 @@ static bool begin_walk(struct walk *walk, enum kv_table table) {
 static bool end_walk(struct walk *walk, bool sound) {
     bool failed = kv_status_of(walk->txn) != KV_OK;
     if (failed) {
-        buffer_format(walk->error, "cannot read the ledger: %s", kv_failure_text(walk->txn));
+        buffer_format(walk->error, "cannot read the ledger: %s%s", kv_failure_text(walk->txn),
+                      kv_failure_advice(walk->txn));
     }
     kv_cursor_close(walk->cursor);
     ledger_end_read(walk->ledger, walk->txn);

@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "store/commit.h"
 #include "store/control.h"
+#include "store/damage.h"
 #include "store/operations.h"
 #include "store/publish.h"
+#include "store/reader_watch.h"
 #include "store/recompute.h"
 #include "store/retention.h"
 #include "store/spend.h"
@@ -37,6 +39,7 @@ struct ledger_process {
     struct operations operations;
     struct control *control;
     struct recompute recompute;
+    struct reader_watch reader_watch;
     int signal_fd;
     bool ending; /* told to end */
     bool master_gone;
@@ -211,6 +214,22 @@ static bool clean_a_little(struct ledger_process *process) {
     return deleted > 0;
 }
 
+/* Each second; slots of readers that died are looked for each minute. */
+static void look_after_readers(struct ledger_process *process, int64_t now_mono_ns) {
+    struct kv *kv = process->ledger->kv;
+    if (kv == NULL) {
+        return;
+    }
+    (void)reader_watch_step(&process->reader_watch, kv, now_mono_ns, READER_GROWTH_BYTES);
+    if (now_mono_ns >= process->next_minute_mono_ns) {
+        process->next_minute_mono_ns = now_mono_ns + minute_ns;
+        int freed = kv_check_readers(kv);
+        if (freed != 0) {
+            LOG(LOG_INFO, "dead_readers_freed", log_int("count", freed));
+        }
+    }
+}
+
 static void upkeep(struct ledger_process *process) {
     int64_t now_mono_ns = clock_mono_ns();
     struct shm_map *map = &process->heritage->map;
@@ -225,13 +244,7 @@ static void upkeep(struct ledger_process *process) {
         if (publisher_tick(process->publisher, clock_wall_ns())) {
             recompute_want(&process->recompute);
         }
-    }
-    if (now_mono_ns >= process->next_minute_mono_ns && process->ledger->kv != NULL) {
-        process->next_minute_mono_ns = now_mono_ns + minute_ns;
-        int freed = kv_check_readers(process->ledger->kv);
-        if (freed != 0) {
-            LOG(LOG_INFO, "dead_readers_freed", log_int("count", freed));
-        }
+        look_after_readers(process, now_mono_ns);
     }
     if (now_mono_ns >= process->next_cleaning_mono_ns && !process->refusing && !process->ending) {
         process->next_cleaning_mono_ns = clean_a_little(process) ? 0 : now_mono_ns + hour_ns;
@@ -322,7 +335,9 @@ int ledger_main(struct heritage *heritage) {
     struct buffer error;
     log_set_up(heritage->conf->log.level, heritage->conf->log.format, "ledger");
     buffer_init(&error, 4096);
+    damage_expect(heritage->conf->state_dir);
     int code = process.signal_fd >= 0 ? open_books(&process, &error) : CHILD_EXIT_FAILED;
+    damage_forget();
     if (code != CHILD_EXIT_DONE) {
         LOG(LOG_ERROR, "ledger_cannot_start", log_text("why", buffer_text(&error)));
     } else {

@@ -122,7 +122,8 @@ static bool run_reading(struct operation *op, const struct operation_kind *kind,
     }
     bool done = kind->run(op);
     if (kv_status_of(op->txn) != KV_OK) {
-        done = operation_fail(op, "unavailable", NULL, "cannot read the ledger: %s", kv_failure_text(op->txn));
+        done = operation_fail(op, "unavailable", NULL, "cannot read the ledger: %s%s", kv_failure_text(op->txn),
+                              kv_failure_advice(op->txn));
     }
     ledger_end_read(op->on->ledger, op->txn);
     return done;

@@ -336,7 +336,7 @@ static void turn_windows(struct publisher *publisher, int64_t now_wall_ns) {
 static bool end(struct publisher *publisher, struct kv_txn *txn, bool published, struct buffer *error) {
     bool failed = kv_status_of(txn) != KV_OK;
     if (failed) {
-        buffer_format(error, "cannot read the ledger: %s", kv_failure_text(txn));
+        buffer_format(error, "cannot read the ledger: %s%s", kv_failure_text(txn), kv_failure_advice(txn));
     }
     ledger_end_read(publisher->ledger, txn);
     return published && !failed;

@@ -1,6 +1,4 @@
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -8,45 +6,23 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "store/commit.h"
+#include "store/damage.h"
 #include "store/ledger_process.h"
 #include "store/spend.h"
 #include "store/sweep.h"
 
 static const int64_t patience_ns = 10 * NS_PER_S;
 
-static bool read_name(const char *path, char out[static 64]) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd < 0 ? -1 : read(fd, out, 63);
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    out[len > 0 ? len : 0] = '\0';
-    return len > 0;
-}
-
-/* Does that number still mean a process of ours? Numbers are used again. */
-static bool is_alive(pid_t pid) {
-    char path[64];
-    char name[64];
-    char own[64];
-    if (sweep_is_gone(pid) || pid == getpid()) {
-        return false;
-    }
-    (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-    return read_name(path, name) && (span_starts_with(span_text(name), "tollgate") ||
-                                     (read_name("/proc/self/comm", own) && strcmp(name, own) == 0));
-}
-
 /* A process of the dead server that has not ended yet, or 0. */
 static pid_t find_survivor(const struct shm_map *map) {
     for (uint32_t index = 0; index < map->header->seat_count; index++) {
         pid_t pid = atomic_load(&shm_seat(map, index)->pid);
-        if (atomic_load(&shm_seat(map, index)->state) != SHM_SEAT_FREE && is_alive(pid)) {
+        if (atomic_load(&shm_seat(map, index)->state) != SHM_SEAT_FREE && sweep_is_ours(pid)) {
             return pid;
         }
     }
     pid_t ledger_pid = atomic_load(&map->header->ledger_pid);
-    return is_alive(ledger_pid) ? ledger_pid : 0;
+    return sweep_is_ours(ledger_pid) ? ledger_pid : 0;
 }
 
 /* Its workers notice that their master is gone, and end. */
@@ -65,8 +41,10 @@ static bool wait_for_survivors(const struct shm_map *map, struct buffer *error) 
 }
 
 static bool commit_everything(const struct conf *conf, const struct shm_map *map, struct buffer *error) {
+    damage_expect(conf->state_dir);
     struct ledger *ledger = ledger_open(conf->state_dir, LEDGER_WRITE, error);
     if (ledger == NULL) {
+        damage_forget();
         return false;
     }
     bool done = spend_use_zone(ledger, conf->timezone, error);
@@ -82,6 +60,7 @@ static bool commit_everything(const struct conf *conf, const struct shm_map *map
     }
     done = done && commit_forget_others(ledger, 0, error);
     ledger_close(ledger);
+    damage_forget();
     if (done && records != 0) {
         LOG(LOG_WARN, "segment_recovered", log_int("records", records));
     }

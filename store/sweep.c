@@ -89,6 +89,28 @@ static bool is_zombie(pid_t pid) {
 
 bool sweep_is_gone(pid_t pid) { return pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH) || is_zombie(pid); }
 
+static bool read_name(const char *path, char out[static 64]) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, out, 63);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    out[len > 0 ? len : 0] = '\0';
+    return len > 0;
+}
+
+bool sweep_is_ours(pid_t pid) {
+    char path[64];
+    char name[64];
+    char own[64];
+    if (sweep_is_gone(pid) || pid == getpid()) {
+        return false;
+    }
+    (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    return read_name(path, name) && (span_starts_with(span_text(name), "tollgate") ||
+                                     (read_name("/proc/self/comm", own) && strcmp(name, own) == 0));
+}
+
 uint32_t sweep_mark_gone(const struct shm_map *map) {
     uint32_t left = 0;
     for (uint32_t index = 0; index < map->header->seat_count; index++) {

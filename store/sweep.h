@@ -24,4 +24,7 @@ void sweep_mark_all(const struct shm_map *map);
 /* Is there no such process any more (a zombie counts as gone)? */
 bool sweep_is_gone(pid_t pid);
 
+/* Does that number mean a live process of this program, and not the caller? Numbers are used again. */
+bool sweep_is_ours(pid_t pid);
+
 #endif

@@ -339,7 +339,8 @@ int64_t verify_books(struct ledger *ledger, struct json_writer *problems, uint64
         fold_fini(&verify.fold);
         sound = kv_status_of(verify.txn) == KV_OK;
         if (!sound) {
-            buffer_format(error, "cannot read the ledger: %s", kv_failure_text(verify.txn));
+            buffer_format(error, "cannot read the ledger: %s%s", kv_failure_text(verify.txn),
+                          kv_failure_advice(verify.txn));
         }
     }
     ledger_end_read(ledger, verify.txn);

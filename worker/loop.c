@@ -22,8 +22,11 @@ struct loop {
     size_t heap_size;
     struct loop_task *first_task;
     struct loop_task **last_task;
-    bool acted; /* timers or tasks ran after h2o's part of the turn: what they gave h2o must not wait for an event */
+    h2o_timeout_t soon; /* of 0 ms: how timers and tasks get their turn inside h2o_evloop_run */
+    h2o_timeout_entry_t soon_entry;
 };
+
+#define LOOP_OF_ENTRY(entry) ((struct loop *)(void *)((char *)(entry)-offsetof(struct loop, soon_entry)))
 
 static void run_tasks(struct loop *loop) {
     while (loop->first_task != NULL) {
@@ -58,6 +61,22 @@ static void on_epoll_readable(h2o_socket_t *socket, const char *error) {
     run_tasks(loop);
 }
 
+static void fire_timers(struct loop *loop) {
+    int64_t now_mono_ns = clock_mono_ns();
+    while (loop->heap_count != 0 && loop->heap[1]->deadline_mono_ns <= now_mono_ns) {
+        struct loop_timer *timer = loop->heap[1];
+        loop_timer_clear(loop, timer);
+        timer->on_fire(timer);
+    }
+}
+
+/* h2o_timeout_cb */
+static void on_soon(h2o_timeout_entry_t *entry) {
+    struct loop *loop = LOOP_OF_ENTRY(entry);
+    fire_timers(loop);
+    run_tasks(loop);
+}
+
 struct loop *loop_new(void) {
     struct loop *loop = calloc(1, sizeof(*loop));
     CHECK(loop != NULL);
@@ -68,6 +87,8 @@ struct loop *loop_new(void) {
     loop->heap = calloc(loop->heap_size, sizeof(*loop->heap));
     CHECK(loop->heap != NULL);
     loop->last_task = &loop->first_task;
+    h2o_timeout_init(loop->h2o, &loop->soon, 0);
+    loop->soon_entry.cb = on_soon;
     loop->epoll_socket = h2o_evloop_socket_create(loop->h2o, loop->epoll_fd, H2O_SOCKET_FLAG_DONT_READ);
     loop->epoll_socket->data = loop;
     h2o_socket_read_start(loop->epoll_socket, on_epoll_readable);
@@ -76,10 +97,11 @@ struct loop *loop_new(void) {
 
 h2o_evloop_t *loop_h2o(struct loop *loop) { return loop->h2o; }
 
+static bool is_timer_due(const struct loop *loop) {
+    return loop->heap_count != 0 && loop->heap[1]->deadline_mono_ns <= clock_mono_ns();
+}
+
 static int wait_ms(const struct loop *loop, int most_ms) {
-    if (loop->first_task != NULL || loop->acted) {
-        return 0;
-    }
     if (loop->heap_count == 0) {
         return most_ms;
     }
@@ -91,21 +113,19 @@ static int wait_ms(const struct loop *loop, int most_ms) {
     return left_ms < most_ms ? (int)left_ms : most_ms;
 }
 
-static void fire_timers(struct loop *loop) {
-    int64_t now_mono_ns = clock_mono_ns();
-    while (loop->heap_count != 0 && loop->heap[1]->deadline_mono_ns <= now_mono_ns) {
-        struct loop_timer *timer = loop->heap[1];
-        loop_timer_clear(loop, timer);
-        loop->acted = true;
-        timer->on_fire(timer);
-    }
+/* Whoever calls into libh2o must do so inside h2o_evloop_run: a write begun between two runs may leave its socket
+ * polled for writing with no write in hand, and libh2o 2.2.5 aborts when it becomes writable. So timers and tasks run
+ * from a timeout of libh2o's. Linked anew each time, because its clock is the wall clock and may have stepped back. */
+static void come_soon(struct loop *loop) {
+    h2o_timeout_unlink(&loop->soon_entry);
+    h2o_timeout_link(loop->h2o, &loop->soon, &loop->soon_entry);
 }
 
 void loop_run(struct loop *loop, int most_ms) {
+    if (loop->first_task != NULL || is_timer_due(loop)) {
+        come_soon(loop);
+    }
     (void)h2o_evloop_run(loop->h2o, wait_ms(loop, most_ms));
-    loop->acted = loop->first_task != NULL;
-    fire_timers(loop);
-    run_tasks(loop);
 }
 
 bool loop_watch_set(struct loop *loop, struct loop_watch *watch, int fd, uint32_t epoll_events) {
@@ -199,6 +219,9 @@ void loop_defer(struct loop *loop, struct loop_task *task) {
     task->next = NULL;
     *loop->last_task = task;
     loop->last_task = &task->next;
+    if (!h2o_timeout_is_linked(&loop->soon_entry)) {
+        h2o_timeout_link(loop->h2o, &loop->soon, &loop->soon_entry);
+    }
 }
 
 void loop_task_cancel(struct loop *loop, struct loop_task *task) {

@@ -3,7 +3,8 @@
  * sockets watched for a hang-up, signals, the master's pipe) hangs on one epoll of our own, which is one read-only
  * socket in h2o's loop (see libraries.md: h2o timers know only fixed durations and its sockets close what they watch).
  * Ownership: watches and timers are embedded in their users, who must take them off before freeing them.
- * Order in a turn: socket callbacks, timers that are due, then deferred work until none is left. */
+ * Order in a turn: socket callbacks, timers that are due, then deferred work until none is left, all of it inside
+ * h2o_evloop_run, where libh2o may be called (see come_soon in loop.c). */
 #ifndef TOLLGATE_WORKER_LOOP_H
 #define TOLLGATE_WORKER_LOOP_H
 

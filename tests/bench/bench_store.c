@@ -1,6 +1,6 @@
 /* What the ledger can take and how fast its reports are: rings of records into the books, beside what the disk needs to
- * keep the same bytes; then reports over 30 days of 1,000 keys and 5 models. bench_store DIRECTORY (on the disk to
- * measure). */
+ * keep the same bytes; reports over 30 days of 1,000 keys and 5 models; the deletion of old records. bench_store
+ * DIRECTORY (on the disk to measure). */
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdlib.h>
@@ -13,8 +13,9 @@
 #include "store/accounts.h"
 #include "store/commit.h"
 #include "store/report.h"
+#include "store/retention.h"
 
-enum { DAYS = 30, KEYS = 1000, TENANTS = 50, MODELS = 5, RECORDS = DAYS * KEYS * MODELS };
+enum { DAYS = 30, KEYS = 1000, TENANTS = 50, MODELS = 5, RECORDS = DAYS * KEYS * MODELS, RETIRED = 100000 };
 enum { BATCH = 8000, SINGLE_COMMITS = 40, PATH_BYTES = 512, OUT_BYTES = 512 << 20 };
 
 /* 2026-10-01T00:00:00Z, and a day. */
@@ -150,7 +151,7 @@ static double time_disk(const struct books *books, size_t size, int times) {
     return (double)taken_ns / times;
 }
 
-static void time_commits(struct books *books) {
+static double time_commits(struct books *books) {
     int64_t taken_ns = 0;
     uint32_t done = 0;
     while (RECORDS - done > SINGLE_COMMITS) {
@@ -164,6 +165,7 @@ static void time_commits(struct books *books) {
     double batch_ns = (double)taken_ns / done * BATCH;
     bench_row("commit of 8,000 records", batch_ns / NS_PER_MS, "ms", "write and fdatasync of their bytes",
               disk_ns / NS_PER_MS);
+    double all_ms = (double)taken_ns / NS_PER_MS;
     taken_ns = 0;
     for (; done < RECORDS; done++) {
         settle(books, done, 1);
@@ -172,6 +174,7 @@ static void time_commits(struct books *books) {
     disk_ns = time_disk(books, 4096, SINGLE_COMMITS);
     bench_row("commit of 1 record", (double)taken_ns / SINGLE_COMMITS / NS_PER_MS, "ms", "write and fdatasync of 4 KiB",
               disk_ns / NS_PER_MS);
+    return all_ms;
 }
 
 static bool count_rollup(void *context, const struct ledger_rollup *rollup) {
@@ -221,6 +224,26 @@ static void time_reports(struct books *books) {
     time_report(books, "day,key,model", NULL, walk_ms);
 }
 
+/* The oldest RETIRED records, in batches as the ledger deletes them, beside what their commits took. */
+static void time_retention(struct books *books, double commit_ms) {
+    int64_t before_ns = begin_wall_ns + RETIRED / (KEYS * MODELS) * day_ns;
+    int64_t longest_ns = 0;
+    int deleted = 0;
+    int64_t begin_ns = clock_mono_ns();
+    for (int batch = 1; batch > 0; deleted += batch) {
+        int64_t batch_begin_ns = clock_mono_ns();
+        batch = retention_delete(books->ledger, before_ns, RETENTION_BATCH, &books->error);
+        int64_t batch_ns = clock_mono_ns() - batch_begin_ns;
+        longest_ns = batch_ns > longest_ns ? batch_ns : longest_ns;
+    }
+    double taken_ms = (double)(clock_mono_ns() - begin_ns) / NS_PER_MS;
+    if (deleted != RETIRED) {
+        give_up(books, "retention");
+    }
+    bench_row("retention of 100,000 records", taken_ms, "ms", "their commits", commit_ms * RETIRED / RECORDS);
+    bench_row("longest batch of it", (double)longest_ns / NS_PER_MS, "ms", NULL, 0);
+}
+
 static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place) {
     (void)status, (void)kind, (void)place;
     return remove(path);
@@ -234,8 +257,9 @@ int main(int count, char **arguments) {
     }
     CHECK(calendar_use_zone("UTC"));
     open_books(&books, arguments[1]);
-    time_commits(&books);
+    double commit_ms = time_commits(&books);
     time_reports(&books);
+    time_retention(&books, commit_ms);
     ledger_close(books.ledger);
     shm_map_close(&books.map);
     buffer_fini(&books.error);

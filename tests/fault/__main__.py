@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -52,8 +53,21 @@ def options():
     return parser.parse_args()
 
 
+def own_port():
+    """A port of a range no other test uses: ours must not be taken while the server is down between two starts."""
+    for port in random.SystemRandom().sample(range(24000, 32000), 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port")
+
+
 def settings_of(mock, workers, on_disconnect):
     changes = {
+        "listen": [{"address": f"127.0.0.1:{own_port()}"}], "admin": {"address": f"127.0.0.1:{own_port()}"},
         "workers": workers, "drain_timeout": "2s", "log": {"access": "off"}, "streams": {"on_disconnect": on_disconnect},
         "retry": {"attempts": 3, "base": "5ms", "max": "50ms"},
         "upstreams": {"mock": {"timeouts": {"first_byte": "10s", "idle": "5s"}}, "one": None, "two": None,

@@ -50,12 +50,14 @@ class Killer:
         time.sleep(self.chance.uniform(*PAUSE_S) * SLOWNESS)
 
     def children(self):
-        """name -> pid, as their titles say: "worker 0", "ledger", "admin"."""
+        """name -> pid, as their titles say: "worker 0", "ledger", "admin". One just forked still has its master's."""
         found = {}
         for pid in _children(self.relay.pid):
             self._family.add(pid)
             title = processes.title_of(pid)
-            if title.startswith("tollgate: "):
+            if title == "tollgate: master":
+                found[f"newborn {pid}"] = pid
+            elif title.startswith("tollgate: "):
                 found[" ".join(title.removeprefix("tollgate: ").split()[:2 if "worker" in title else 1])] = pid
         self._note_returns(found)
         return found
@@ -100,7 +102,7 @@ class Killer:
             victims.update(children)
         self._kill(kind, victims)
         self._missing.clear()
-        self.relay.process.wait()
+        self.relay.process.wait(RESPAWN_LIMIT_S)
         if kind == "master" and self.chance.random() < 0.3:
             # Now and then one of the orphans dies on its way out, when nobody would replace it.
             time.sleep(self.chance.uniform(0, 0.3))

@@ -1,6 +1,6 @@
 /* How a request ends as exactly one record, and how budgets stay exact, whoever is killed (shm/README.md, design.md
- * section 3). README.md beside this file says how steps map to code, what the bounds are and what each -DBREAK_... breaks.
- * One step of a process is one d_step; between any two steps any other process may run or the process may be killed. */
+ * section 3). README.md beside this file says how steps map to code, what the bounds are and what each BREAK does. One
+ * step of a process is one d_step; between any two steps any other process may run or the process may be killed. */
 
 #ifndef SEATS
 #define SEATS 2 /* rows for workers in the segment: 2 or 3 */
@@ -12,7 +12,7 @@
 #define REQUESTS 3
 #endif
 #ifndef BUDGET
-#define BUDGET 3 /* a request holds 1, and 2 when it was extended */
+#define BUDGET 3 /* a request holds 1 when it is sent, and 2 when it was extended */
 #endif
 #ifndef WORKER_KILLS
 #define WORKER_KILLS 1
@@ -43,7 +43,8 @@ typedef slot_sh {
     byte state;
     byte id;
     byte held;
-    byte used; /* what it costs if it ends now; becomes the record's price */
+    byte used;  /* what was counted; the hold caps what of it is owed */
+    byte price; /* of the record */
     byte position;
     bit tried /* attempts > 0 */
 };
@@ -126,15 +127,20 @@ inline add_settled() {
     j = 0
 }
 
+/* price_of in sweep.c: the hold caps the price, and so does a price that its worker had settled. */
+#define LESS(a, b) ((a) < (b) -> (a) : (b))
+#define OWED(slot)                                                                                                     \
+    (slot.held > 0 -> LESS(slot.used, slot.held) : (slot.price > 0 -> LESS(slot.used, slot.price) : slot.used))
+
 /* I4: if everything ended now, the bill would be within the budget. */
 inline check_bill() {
     add_settled();
     for (i : 0 .. SEATS - 1) {
         for (j : 0 .. 1) {
             if
-            :: seat[i].slots[j].state == SLOT_LIVE ||
-               (seat[i].slots[j].state == SLOT_SETTLING && seat[i].slots[j].position >= seat[i].head) ->
-                sum = sum + seat[i].slots[j].used
+            :: seat[i].slots[j].state == SLOT_LIVE -> sum = sum + OWED(seat[i].slots[j])
+            :: seat[i].slots[j].state == SLOT_SETTLING && seat[i].slots[j].position >= seat[i].head ->
+                sum = sum + seat[i].slots[j].price
             :: else
             fi
         }
@@ -150,6 +156,7 @@ inline free_slot(n, slot) {
     seat[n].slots[slot].id = 0;
     seat[n].slots[slot].held = 0;
     seat[n].slots[slot].used = 0;
+    seat[n].slots[slot].price = 0;
     seat[n].slots[slot].position = 0;
     seat[n].slots[slot].tried = 0
 }
@@ -162,7 +169,7 @@ inline mark_settling(n, slot) {
 inline copy_record(n, slot) {
     assert(seat[n].head - seat[n].tail < RING); /* room: the entry was promised when the slot was taken */
     seat[n].entry_id[seat[n].head % RING] = seat[n].slots[slot].id;
-    seat[n].entry_price[seat[n].head % RING] = seat[n].slots[slot].used
+    seat[n].entry_price[seat[n].head % RING] = seat[n].slots[slot].price
 }
 
 /* --- worker --- */
@@ -203,10 +210,6 @@ active [SEATS] proctype worker() {
     byte k; /* slot at work */
     byte id;
     byte seen; /* epoch */
-#ifdef BALANCE_LAST
-    byte was_held;
-    byte was_used;
-#endif
 
 end_turn: /* between two turns of its loop */
     do
@@ -238,54 +241,68 @@ follow: /* follow_epoch: the rest of it */
     WORKER_STEP(ME.acknowledged = seen; seen = 0);
     goto end_turn;
 
-admit: /* reserve, then the slot goes live */
+admit:
+    WORKER_STEP(MINE.id = id; MINE.state = SLOT_LIVE; id = 0);
+    if
+    :: atomic { !down -> skip } /* sent in the same turn */
+    :: d_step { !down -> k = 0 } /* or it must wait for its upstream */
+       goto end_turn
+    :: atomic { down -> goto killed }
+    fi;
+
+send: /* reserve; the slot's hold; attempts and counts; then the bytes */
 #ifdef BREAK_CHECK_THEN_HOLD
     if
-    :: atomic { !down && spent + held + 1 <= BUDGET }
-    :: atomic { !down && spent + held + 1 > BUDGET -> k = 0; id = 0; goto end_turn }
+    :: atomic { !down && spent + held + 1 <= BUDGET -> skip }
+    :: atomic { !down && spent + held + 1 > BUDGET -> goto settle }
     :: atomic { down -> goto killed }
     fi;
     WORKER_STEP(held = held + 1);
 #else
     if
     :: d_step { !down && spent + held + 1 <= BUDGET -> held = held + 1 }
-    :: atomic { !down && spent + held + 1 > BUDGET -> k = 0; id = 0; goto end_turn }
+    :: atomic { !down && spent + held + 1 > BUDGET -> goto settle }
     :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
     :: atomic { down -> goto killed }
     fi;
 #endif
-#ifdef BREAK_SEND_BEFORE_LIVE
-    WORKER_STEP(billable[id] = 1);
-    WORKER_STEP(MINE.id = id; MINE.held = 1; MINE.used = 1; MINE.tried = 1; MINE.state = SLOT_LIVE; k = 0; id = 0);
-#else
-    WORKER_STEP(MINE.id = id; MINE.held = 1; MINE.state = SLOT_LIVE; k = 0; id = 0);
+    WORKER_STEP(MINE.held = 1);
+#ifdef BREAK_SEND_BEFORE_COUNTED
+    WORKER_STEP(billable[MINE.id] = 1);
 #endif
-    goto end_turn;
-
-send: /* counted before it goes upstream */
-    WORKER_STEP(MINE.used = 1; MINE.tried = 1; billable[MINE.id] = 1; check_bill(); k = 0);
-    goto end_turn;
+    if
+    :: d_step { !down -> MINE.used = 1; MINE.tried = 1; billable[MINE.id] = 1; check_bill(); k = 0 }
+       goto end_turn
+    :: atomic { !down -> goto settle } /* it could not be sent */
+    :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
+    :: atomic { down -> goto killed }
+    fi;
 
 extend: /* one more slice of budget */
     if
     :: d_step { !down && spent + held + 1 <= BUDGET -> held = held + 1 }
-    :: atomic { !down && spent + held + 1 > BUDGET -> goto settle } /* the budget ends it */
+    :: d_step { !down && spent + held + 1 > BUDGET -> MINE.used = 2; check_bill() } /* it has cost more than can be held */
+       goto settle
     :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
     :: atomic { down -> goto killed }
     fi;
     WORKER_STEP(MINE.held = 2; MINE.used = 2; check_bill(); k = 0);
     goto end_turn;
 
-settle:
-#ifdef BALANCE_LAST
-    atomic { was_held = MINE.held; was_used = MINE.used }
+settle: /* budget_settle: the price; the balance; the slot's hold */
+#ifdef BREAK_PRICE_AFTER_HOLD
+    WORKER_STEP(id = LESS(MINE.used, MINE.held); held = held - MINE.held; spent = spent + id);
+    WORKER_STEP(MINE.held = 0; check_bill());
+    WORKER_STEP(MINE.price = id; id = 0);
 #else
-    WORKER_STEP(held = held - MINE.held; spent = spent + MINE.used);
+    WORKER_STEP(MINE.price = LESS(MINE.used, MINE.held));
+    WORKER_STEP(held = held - MINE.held; spent = spent + MINE.price; check_bill());
+    WORKER_STEP(MINE.held = 0; check_bill());
 #endif
     /* publish() of shm_slot.c */
     if
     :: d_step { !down && !MINE.tried -> free_slot(_pid, k); k = 0 }
-       goto settled
+       goto end_turn
 #ifdef BREAK_NO_SETTLING
     :: atomic { !down && MINE.tried -> skip }
 #else
@@ -307,10 +324,6 @@ settle:
     WORKER_STEP(ME.head++);
     WORKER_STEP(free_slot(_pid, k); k = 0);
 #endif
-settled:
-#ifdef BALANCE_LAST
-    WORKER_STEP(held = held - was_held; spent = spent + was_used; was_held = 0; was_used = 0);
-#endif
     goto end_turn;
 
 killed:
@@ -318,10 +331,6 @@ killed:
         k = 0;
         id = 0;
         seen = 0;
-#ifdef BALANCE_LAST
-        was_held = 0;
-        was_used = 0;
-#endif
         running[_pid] = 0;
         goto end_turn
     }
@@ -492,7 +501,9 @@ sweep: /* shm_slots_sweep: the slot that was being settled first, then the live 
     :: d_step { IS_MY_TIME && IS_OVER(NEXT_SWEPT) -> k = NEXT_SWEPT; free_slot(s, k); k = 0 }
        goto sweep
     :: d_step { IS_MY_TIME && (HAS_SWEPT(SLOT_LIVE) || HAS_SWEPT(SLOT_SETTLING)) && !IS_OVER(NEXT_SWEPT) ->
-                k = NEXT_SWEPT; mark_settling(s, k) }
+                k = NEXT_SWEPT;
+                DYING(k).price = (DYING(k).state == SLOT_LIVE -> OWED(DYING(k)) : DYING(k).price);
+                mark_settling(s, k) }
     :: atomic { IS_MY_TIME && ledger_kills > 0 -> ledger_kills--; goto killed }
     :: atomic { !IS_MY_TIME -> goto killed }
     fi;

@@ -74,7 +74,8 @@ def test_workers_killed_again_and_again_lose_nothing(serving, mock):
     for round_number in range(4):
         streams, let_go = open_streams(serving, mock, 6)
         names += [stream.id for stream in streams]
-        os.kill(serving.worker_pids()[round_number % 2], signal.SIGKILL)
+        both = until(lambda: len(pids := serving.worker_pids()) == 2 and pids, "two workers")
+        os.kill(both[round_number % 2], signal.SIGKILL)
         let_go()
         for stream in streams:
             end_of(stream)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
@@ -20,9 +21,14 @@ class GuardServer:
     def __init__(self, wrapper=(), **options):
         self.port = free_port()
         command = [*wrapper, BINARY, str(self.port), *(f"{name}={value}" for name, value in options.items())]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self.process.stdout.readline() == b"ready\n", self.process.communicate()[1].decode()
+        self.output = tempfile.TemporaryFile()  # not a pipe: libh2o has a line for every frame it does not know
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.output)
+        assert self.process.stdout.readline() == b"ready\n", self.read_errors()
         self.errors = None
+
+    def read_errors(self):
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
 
     def connect(self, **options):
         return Http1(self.port, **options)
@@ -40,7 +46,8 @@ class GuardServer:
     def stop(self):
         """Ends it and says whether it lived to the end without a sanitizer's report."""
         self.process.terminate()
-        self.errors = self.process.communicate(timeout=20 * SLOWNESS)[1].decode(errors="replace")
+        self.process.communicate(timeout=20 * SLOWNESS)
+        self.errors = self.read_errors()
         assert self.process.returncode == 0, f"exit {self.process.returncode}: {self.errors[-3000:]}"
         assert "Sanitizer" not in self.errors and "runtime error" not in self.errors, self.errors[-3000:]
 

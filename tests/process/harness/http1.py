@@ -182,7 +182,7 @@ class Stream:
     def __init__(self, connection, response):
         self.connection, self.response = connection, response
         self.reader = sse.Reader()
-        self.raw = b""
+        self.raw = bytearray()
         self.complete = False
         self._pieces = connection.body_of(response)
         self._given = 0

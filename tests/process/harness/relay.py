@@ -14,7 +14,7 @@ from harness.http2 import Http2
 from harness.wait import LIMIT_S, SLOWNESS, until
 
 READY = re.compile(r"^tollgate: ready: (\S+) admin (\S+) workers ([0-9]+)$", re.MULTILINE)
-ALARMS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|check failed", re.IGNORECASE)
+ALARMS = re.compile(r"Assertion `|AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|check failed", re.IGNORECASE)
 CHAT = "/v1/chat/completions"
 
 
