@@ -6,6 +6,7 @@
 
 #include "base/calendar.h"
 #include "base/clock.h"
+#include "store/damage.h"
 #include "store/state_lock.h"
 
 enum { LIST_PAGE = 1000 };

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/json_read.h"
 #include "store/control.h"
+#include "store/damage.h"
 #include "store/ledger_process.h"
 #include "store/operations.h"
 #include "store/spend.h"
@@ -106,6 +107,7 @@ static bool open_books(struct client *client, struct buffer *error) {
     take_zone(&before, &client->zone);
     bool opened = ledger_recover(client->conf, error);
     if (opened) {
+        damage_expect(client->state_dir);
         client->ledger = ledger_open(client->state_dir, LEDGER_WRITE, error);
         opened = client->ledger != NULL && spend_use_zone(client->ledger, client->conf->timezone, error);
         note_zone(&client->zone);
@@ -289,6 +291,7 @@ static bool run_beside_server(struct client *client, struct span request, struct
     buffer_init(&scratch, OPERATION_ANSWER_BYTES_MOST);
     bool done = call_server(client, SPAN_LITERAL("{\"op\":\"flush\"}"), &scratch);
     buffer_clear(&scratch);
+    damage_expect(client->state_dir);
     struct ledger *ledger = ledger_open(client->state_dir, LEDGER_READ, &scratch);
     if (ledger == NULL) {
         done = fail(answer, buffer_text(&scratch));

@@ -242,11 +242,11 @@ follow: /* follow_epoch: the rest of it */
     goto end_turn;
 
 admit:
-    WORKER_STEP(MINE.id = id; MINE.state = SLOT_LIVE; id = 0);
     if
-    :: atomic { !down -> skip } /* sent in the same turn */
-    :: d_step { !down -> k = 0 } /* or it must wait for its upstream */
-       goto end_turn
+    :: d_step { !down -> MINE.id = id; MINE.state = SLOT_LIVE; id = 0 } /* sent in the same turn */
+    :: d_step { !down -> MINE.id = id; MINE.state = SLOT_LIVE; id = 0; k = 0 }
+       goto end_turn /* or later */
+    :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
     :: atomic { down -> goto killed }
     fi;
 
@@ -281,8 +281,8 @@ send: /* reserve; the slot's hold; attempts and counts; then the bytes */
 extend: /* one more slice of budget */
     if
     :: d_step { !down && spent + held + 1 <= BUDGET -> held = held + 1 }
-    :: d_step { !down && spent + held + 1 > BUDGET -> MINE.used = 2; check_bill() } /* it has cost more than can be held */
-       goto settle
+    :: d_step { !down && spent + held + 1 > BUDGET -> MINE.used = 2; check_bill() }
+       goto settle /* it has cost more than can be held: the budget ends it */
     :: atomic { !down && worker_kills > 0 -> worker_kills--; goto killed }
     :: atomic { down -> goto killed }
     fi;

@@ -443,6 +443,21 @@ def test_damaged_books_are_refused_with_what_to_do(own_relay, books, damage):
     assert data.read_bytes()[:len(damaged)] == damaged
 
 
+def test_no_damaged_page_is_a_crash(own_relay, books):
+    relay = own_relay(SMALL, start=False)
+    shutil.copytree(books, relay.state)
+    data = relay.state / "ledger" / "data.mdb"
+    sound, codes = data.read_bytes(), Counter()
+    for at in range(8192, len(sound), 4096):
+        for size in (16, 4096):  # its header; all of it
+            data.write_bytes(sound[:at] + random.Random(at).randbytes(size) + sound[at + size:])
+            result = relay.cli("verify")
+            assert result.code in (0, 1, 2), f"page {at // 4096}: {result}"
+            assert result.code == 0 or "ledger" in result.err + result.out, f"page {at // 4096}: {result}"
+            codes[result.code] += 1
+    assert codes[0] < sum(codes.values()), "no damage was noticed"
+
+
 def test_a_segment_of_another_layout_is_not_misread(own_relay, mock):
     relay = own_relay(SMALL)
     key = give_key(relay)

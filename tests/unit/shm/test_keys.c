@@ -18,27 +18,7 @@
 #include "shm/shm_breaker.h"
 #include "shm/shm_keys.h"
 
-static char state_dir[64];
-static struct shm_map map;
-
-static int set_up(void **state) {
-    (void)state;
-    struct buffer error;
-    buffer_init(&error, 1024);
-    (void)snprintf(state_dir, sizeof(state_dir), "/tmp/tollgate-test-XXXXXX");
-    assert_non_null(mkdtemp(state_dir));
-    const struct shm_capacity capacity = {.seats = 1, .keys = 64, .tenants = 16};
-    assert_true(shm_map_create(&map, state_dir, &capacity, &error));
-    buffer_fini(&error);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    shm_map_close(&map);
-    shm_map_remove(state_dir);
-    return rmdir(state_dir);
-}
+#include "segment_testing.h"
 
 static void secrets_are_found_until_their_time_is_over(void **state) {
     (void)state;

@@ -17,36 +17,7 @@
 #include "base/clock.h"
 #include "shm/shm_slot.h"
 
-static char state_dir[64];
-static struct shm_map map;
-
-static int set_up(void **state) {
-    (void)state;
-    struct buffer error;
-    buffer_init(&error, 1024);
-    (void)snprintf(state_dir, sizeof(state_dir), "/tmp/tollgate-test-XXXXXX");
-    assert_non_null(mkdtemp(state_dir));
-    const struct shm_capacity capacity = {.seats = 2, .keys = 16, .tenants = 16};
-    assert_true(shm_map_create(&map, state_dir, &capacity, &error));
-    buffer_fini(&error);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    shm_map_close(&map);
-    shm_map_remove(state_dir);
-    return rmdir(state_dir);
-}
-
-static uint32_t assign_seat(void) {
-    struct buffer error;
-    buffer_init(&error, 1024);
-    int seat = shm_seat_assign(&map, 0, 1, &error);
-    assert_true(seat >= 0);
-    buffer_fini(&error);
-    return (uint32_t)seat;
-}
+#include "segment_testing.h"
 
 static void settle_one(struct shm_slots *slots, uint64_t number) {
     int slot = shm_slot_take(slots);

@@ -18,33 +18,17 @@
 
 #include "shm/shm_slot.h"
 
+#include "segment_testing.h"
+
 enum { NUMBER = 77, STOPS_MOST = 800, STEPS_MOST = 1000000 };
 
-static char state_dir[64];
-static struct shm_map map;
 static struct shm_slots slots;
 static uint32_t seat;
 
-static int set_up(void **state) {
-    (void)state;
-    struct buffer error;
-    buffer_init(&error, 1024);
-    (void)snprintf(state_dir, sizeof(state_dir), "/tmp/tollgate-test-XXXXXX");
-    assert_non_null(mkdtemp(state_dir));
-    const struct shm_capacity capacity = {.seats = 1, .keys = 16, .tenants = 16};
-    assert_true(shm_map_create(&map, state_dir, &capacity, &error));
-    int assigned = shm_seat_assign(&map, 0, 1, &error);
-    assert_true(assigned >= 0);
-    seat = (uint32_t)assigned;
-    buffer_fini(&error);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    shm_map_close(&map);
-    shm_map_remove(state_dir);
-    return rmdir(state_dir);
+static int set_up_seat(void **state) {
+    int result = set_up(state);
+    seat = assign_seat();
+    return result;
 }
 
 static int make_live(void) {
@@ -152,5 +136,5 @@ static void I1_killed_after_any_instruction_of_a_hand_over(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(I1_killed_after_any_instruction_of_a_hand_over)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up_seat, tear_down);
 }
