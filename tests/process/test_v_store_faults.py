@@ -453,7 +453,7 @@ def test_no_damaged_page_is_a_crash(own_relay, books):
             data.write_bytes(sound[:at] + random.Random(at).randbytes(size) + sound[at + size:])
             result = relay.cli("verify")
             assert result.code in (0, 1, 2), f"page {at // 4096}: {result}"
-            assert result.code == 0 or "ledger" in result.err + result.out, f"page {at // 4096}: {result}"
+            assert result.code != 2 or "restore a backup" in result.err, f"page {at // 4096}: {result}"
             codes[result.code] += 1
     assert codes[0] < sum(codes.values()), "no damage was noticed"
 
