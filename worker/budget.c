@@ -187,6 +187,9 @@ bool budget_top_up(struct request *request) {
     if (price <= held_nusd - slice_nusd / 2) {
         return true;
     }
+    if (request->worker->paused) {
+        return price <= held_nusd; /* the last event of an answer that ended in a pause of the ledger */
+    }
     int tightest = 0;
     int64_t want_nusd = money_add(price, slice_nusd) - held_nusd;
     int64_t left_nusd = available_nusd(request, &tightest);
