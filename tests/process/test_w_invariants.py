@@ -1,7 +1,7 @@
 """Invariants of design.md that no other file is named after."""
 
-import os
 import json
+import os
 
 from harness.wait import until
 from mock import behaviour
