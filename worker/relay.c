@@ -27,7 +27,7 @@ enum {
 static const char KEEP_ALIVE[] = ": keepalive\n\n";
 
 void relay_begin(struct request *request) {
-    openai_listener_init(&request->listener);
+    answer_listener_init(&request->listener);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
     buffer_init(&request->answer, ANSWER_BYTES_MOST);
     if (request->stream) {
@@ -89,7 +89,7 @@ static void on_head(void *context, const struct upstream_head *head) {
 }
 
 /* The one place where an event leaves: counted first, then written. */
-static void pass_on(struct request *request, const struct sse_event *event, const struct openai_event *heard) {
+static void pass_on(struct request *request, const struct sse_event *event, const struct answer_event *heard) {
     if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
         request->first_byte_wall_ns = clock_wall_ns();
         shm_histogram_add(&request->worker->seat->time_to_first_token,
@@ -146,7 +146,7 @@ static void end_for_budget(struct request *request) {
 }
 
 static void on_event(struct request *request, const struct sse_event *event) {
-    struct openai_event heard;
+    struct answer_event heard;
     if (!event->has_data) {
         struct span raw = event->raw;
         if (event->is_comment_only) {
@@ -156,7 +156,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         }
         return;
     }
-    const struct openai_listener before = request->listener;
+    const struct answer_listener before = request->listener;
     openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard);
     if (heard.is_error) {
         route_failed(request, SHM_UPSTREAM_STATUS, false);
@@ -275,7 +275,7 @@ static void answer_client(struct request *request) {
 /* A whole answer has come, of any status and kind. */
 static void end_answer(struct request *request) {
     const struct upstream_head *head = &request->attempt.head;
-    struct openai_event heard;
+    struct answer_event heard;
     if (head->status / 100 != 2) {
         struct request_failure failure = failure_of_status(request, &request->worker->scratch);
         fail_or_retry(request, failure);
@@ -329,7 +329,7 @@ static bool write_upstream_body(struct request *request) {
 }
 
 static void forget_earlier_try(struct request *request) {
-    openai_listener_init(&request->listener);
+    answer_listener_init(&request->listener);
     sse_fini(&request->splitter);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
     buffer_clear(&request->answer);

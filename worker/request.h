@@ -114,7 +114,7 @@ struct request {
     char chunk_head[CHAT_CHUNK_HEAD_BYTES]; /* id, created and model of its stream, for a last chunk of our own */
 
     struct sse_splitter splitter;
-    struct openai_listener listener;
+    struct answer_listener listener;
     struct buffer answer; /* what is not streamed, and error bodies */
     bool head_sent;
     bool served;        /* the client was given output of the upstream */

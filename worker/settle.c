@@ -16,7 +16,7 @@ static const char ACCESS_MARK = 1;
 
 /* Is what the upstream reported its last word? Mid-stream reports are only a lower bound. */
 static bool usage_is_final(const struct request *request) {
-    const struct openai_listener *listener = &request->listener;
+    const struct answer_listener *listener = &request->listener;
     return listener->has_usage && listener->usage.has_input && (listener->usage.has_output || !request->stream) &&
            (!request->stream || listener->is_done || listener->has_finish);
 }
@@ -30,7 +30,7 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 void settle_count(struct request *request) {
     struct shm_usage_record_sh *record = &request->shared->record;
-    const struct openai_listener *listener = &request->listener;
+    const struct answer_listener *listener = &request->listener;
     struct token_counts counts = {.input_tokens = request->chat.prompt_tokens};
     bool believed = listener->has_usage && is_plausible(&listener->usage.tokens);
     if (believed && listener->usage.has_input) {
@@ -41,7 +41,7 @@ void settle_count(struct request *request) {
     }
     bool is_final = believed && usage_is_final(request);
     if (!is_final) {
-        counts.output_tokens = larger(counts.output_tokens, openai_output_estimate(listener));
+        counts.output_tokens = larger(counts.output_tokens, answer_output_estimate(listener));
     }
     record->tokens = counts;
     record->first_byte_wall_ns = request->first_byte_wall_ns;
