@@ -1,13 +1,16 @@
 /* What an OpenAI-dialect upstream answers: a text that begins with a brace or bracket is heard as a whole answer and as
- * an event, all else as a stream. Counts stay in bounds, spans lie in the text, and a cost that is added leaves valid
- * JSON with the same usage. */
+ * an event, all else as a stream. Counts stay in bounds, spans lie in the text, a cost that is added leaves valid JSON
+ * with the same usage, and the parts make a chat answer. */
 #include "fuzz.h"
+#include "fuzz_parts.h"
 #include "worker/dialect_openai.h"
 #include "worker/sse.h"
 
 enum { CAP_BYTES = 1 << 20, COST_NUSD = 12500 };
 
 static struct json_doc scratch;
+
+static struct fuzz_parts parts;
 
 static void expect_inside(struct span part, struct span whole) {
     CHECK(part.len == 0 || (part.base >= whole.base && part.base + part.len <= whole.base + whole.len));
@@ -102,13 +105,46 @@ static void hear_stream(struct span text) {
     sse_fini(&splitter);
 }
 
+/* Hears it for its parts. */
+static void tell_whole(struct span data, bool is_answer) {
+    struct answer_listener listener;
+    struct answer_event event;
+    answer_listener_init(&listener);
+    fuzz_parts_begin(&parts);
+    if (is_answer) {
+        openai_hear_answer(&listener, &scratch, data, &event, &parts.sink);
+    } else {
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event, &parts.sink);
+    }
+    CHECK(event.is_invalid || event.is_done || data.len == 0 || json_parse(&scratch, data));
+    fuzz_parts_end(&parts, !event.is_invalid && !event.is_error);
+}
+
+static void tell_stream(struct span text) {
+    struct sse_splitter splitter;
+    struct sse_event cut;
+    struct answer_listener listener;
+    struct answer_event event = {.is_done = false};
+    answer_listener_init(&listener);
+    fuzz_parts_begin(&parts);
+    sse_init(&splitter, CAP_BYTES);
+    while (!event.is_invalid && sse_next(&splitter, &text, &cut) == SSE_EVENT) {
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, &parts.sink);
+    }
+    fuzz_parts_end(&parts, !event.is_invalid);
+    sse_fini(&splitter);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct span text = fuzz_span(data, size);
     if (size != 0 && (data[0] == '{' || data[0] == '[')) {
         hear_whole(text, true);
         hear_whole(text, false);
+        tell_whole(text, true);
+        tell_whole(text, false);
     } else {
         hear_stream(text);
+        tell_stream(text);
     }
     return 0;
 }

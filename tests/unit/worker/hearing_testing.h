@@ -1,5 +1,5 @@
-/* tests/unit/worker/hearing_testing.h - hears recorded answers of the OpenAI and Gemini dialects, cut as a test wants it.
- * Include after cmocka.h. */
+/* tests/unit/worker/hearing_testing.h - hears recorded answers of the OpenAI and Gemini dialects, cut as a test wants
+ * it. Include after cmocka.h. */
 #ifndef TOLLGATE_TESTS_UNIT_WORKER_HEARING_TESTING_H
 #define TOLLGATE_TESTS_UNIT_WORKER_HEARING_TESTING_H
 
@@ -115,8 +115,7 @@ static inline bool hearing_way_of(const struct fixtures *fixtures, int file, str
                                 .is_stream = fixture_is(fixtures, file, "kind", "stream"),
                                 .first = SIZE_MAX,
                                 .step = SIZE_MAX};
-    assert_true(
-        json_string_copy(&fixtures->index, json_member(&fixtures->index, file, "file"), name, sizeof(name)));
+    assert_true(json_string_copy(&fixtures->index, json_member(&fixtures->index, file, "file"), name, sizeof(name)));
     out->is_array = out->is_stream && strstr(name, ".json") != NULL;
     return (out->is_gemini || fixture_is(fixtures, file, "api", "openai.chat")) &&
            (out->is_stream || fixture_is(fixtures, file, "kind", "json"));

@@ -1,5 +1,5 @@
-/* tests/unit/worker/parts_testing.h - a sink that keeps the parts of an answer, as text a test can compare. Include after
- * cmocka.h. The texts of a choice are gathered, unescaped, by kind; tool calls as "name(arguments)id;". */
+/* tests/unit/worker/parts_testing.h - a sink that keeps the parts of an answer, as text a test can compare. Include
+ * after cmocka.h. The texts of a choice are gathered, unescaped, by kind; tool calls as "name(arguments)id;". */
 #ifndef TOLLGATE_TESTS_UNIT_WORKER_PARTS_TESTING_H
 #define TOLLGATE_TESTS_UNIT_WORKER_PARTS_TESTING_H
 

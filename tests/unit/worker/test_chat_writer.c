@@ -10,11 +10,8 @@
 
 enum { CREATED_S = 1700000000, WRITER_CAP_BYTES = 1 << 20, COST_NUSD = 12500 };
 
-static const struct token_counts tokens = {.input_tokens = 10,
-                                           .cached_input_tokens = 4,
-                                           .cache_write_tokens = 2,
-                                           .output_tokens = 7,
-                                           .reasoning_tokens = 3};
+static const struct token_counts tokens = {
+    .input_tokens = 10, .cached_input_tokens = 4, .cache_write_tokens = 2, .output_tokens = 7, .reasoning_tokens = 3};
 
 static struct json_doc scratch;
 
@@ -58,7 +55,8 @@ static void end(struct writing *writing) {
     told_fini(&writing->parts);
 }
 
-/* Each chunk is one line of strict JSON with the answer's id, time and model, and the first of a choice has its role. */
+/* Each chunk is one line of strict JSON with the answer's id, time and model, and the first of a choice has its role.
+ */
 static void expect_chunks(struct span text) {
     struct sse_splitter splitter;
     struct sse_event event;
@@ -97,8 +95,7 @@ static void write_and_hear(const struct hearing_way *way, struct span text, bool
         assert_true(chat_writer_write_whole(&writing.writer, &tokens, -1, &writing.out));
         assert_true(json_parse(&scratch, buffer_span(&writing.out)));
     } else {
-        assert_true(
-            chat_writer_end(&writing.writer, ANSWER_FINISH_NONE, true, &tokens, COST_NUSD, &writing.out));
+        assert_true(chat_writer_end(&writing.writer, ANSWER_FINISH_NONE, true, &tokens, COST_NUSD, &writing.out));
         expect_chunks(buffer_span(&writing.out));
     }
     const struct hearing_way back = {.is_stream = !is_whole, .first = SIZE_MAX, .step = SIZE_MAX};
@@ -143,7 +140,8 @@ static void recorded_answers_stay_what_they_are(void **state) {
 }
 
 #define HEAD                                                                                                           \
-    "data: {\"id\":\"chatcmpl-abc\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"mod\\\"el\""
+    "data: "                                                                                                           \
+    "{\"id\":\"chatcmpl-abc\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"mod\\\"el\""
 #define CHUNK(choice) HEAD ",\"choices\":[" choice "]}\n\n"
 #define FIRST(delta) CHUNK("{\"index\":0,\"delta\":{\"role\":\"assistant\"," delta "},\"finish_reason\":null}")
 #define NEXT(delta) CHUNK("{\"index\":0,\"delta\":{" delta "},\"finish_reason\":null}")
@@ -156,7 +154,8 @@ static void write_parts(struct writing *writing, const struct answer_part *parts
     }
 }
 
-#define PART(of_kind, number, literal) {.kind = (of_kind), .tool = (number), .text = SPAN_LITERAL(literal)}
+#define PART(of_kind, number, literal)                                                                                 \
+    { .kind = (of_kind), .tool = (number), .text = SPAN_LITERAL(literal) }
 
 static const struct answer_part signed_call[] = {
     PART(ANSWER_PART_REASONING, -1, "be"),
@@ -212,7 +211,8 @@ static void whole_answers_are_written_so(void **state) {
         "\"data\":\"D\",\"format\":\"anthropic-claude-v1\",\"index\":1}],\"tool_calls\":[{\"id\":\"i\","
         "\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"},"
         "\"extra_content\":{\"google\":{\"thought_signature\":\"S2\"}}}]},\"logprobs\":null,"
-        "\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":7,\"total_tokens\":17,"
+        "\"finish_reason\":\"tool_calls\"}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":7,\"total_tokens\":"
+        "17,"
         "\"prompt_tokens_details\":{\"cached_tokens\":4,\"cache_write_tokens\":2},"
         "\"completion_tokens_details\":{\"reasoning_tokens\":3}}}");
     end(&writing);

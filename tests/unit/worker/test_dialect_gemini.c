@@ -227,7 +227,8 @@ static void parts_are_told_in_full(void **state) {
     (void)hear("{\"candidates\":[{\"content\":{\"parts\":["
                "{\"text\":\"why\",\"thought\":true},{\"text\":\"\",\"thoughtSignature\":\"S1\"},"
                "{\"inlineData\":{\"data\":\"AAAA\"}},{\"executableCode\":{\"code\":\"1\"}},7,null,"
-               "{\"functionCall\":{\"id\":\"c1\",\"name\":\"f\",\"args\":{ \"a\" : \"x \\\"y\\\" \\\\ \\n z\" ,\n \"b\":[1, 2]}},"
+               "{\"functionCall\":{\"id\":\"c1\",\"name\":\"f\",\"args\":{ \"a\" : \"x \\\"y\\\" \\\\ \\n z\" ,\n "
+               "\"b\":[1, 2]}},"
                "\"thoughtSignature\":\"S2\"},{\"functionCall\":{\"name\":\"g\",\"args\":{}}}]}}]}",
                &listener, &parts);
     const struct told_choice *choice = &parts.choices[0];
@@ -254,10 +255,11 @@ static void logprobs_take_openais_form(void **state) {
                "\"topCandidates\":[{\"candidates\":[{\"token\":\"a\",\"logProbability\":-0.5},"
                "{\"token\":\"c\",\"logProbability\":-2}]}]}}]}",
                &listener, &parts);
-    assert_string_equal(buffer_text(&parts.choices[0].logprobs),
-                        "{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":null,\"top_logprobs\":["
-                        "{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":null},{\"token\":\"c\",\"logprob\":-2,\"bytes\":null}]},"
-                        "{\"token\":\"b\",\"logprob\":0,\"bytes\":null,\"top_logprobs\":[]}],\"refusal\":null}");
+    assert_string_equal(
+        buffer_text(&parts.choices[0].logprobs),
+        "{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":null,\"top_logprobs\":["
+        "{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":null},{\"token\":\"c\",\"logprob\":-2,\"bytes\":null}]},"
+        "{\"token\":\"b\",\"logprob\":0,\"bytes\":null,\"top_logprobs\":[]}],\"refusal\":null}");
     told_fini(&parts);
 }
 
@@ -268,10 +270,11 @@ static void odd_candidates_do_no_harm(void **state) {
     struct told_parts parts;
     answer_listener_init(&listener);
     told_init(&parts);
-    (void)hear("{\"candidates\":[{\"index\":9007199254740993,\"content\":{\"parts\":[{\"text\":\"far\"}]},"
-               "\"finishReason\":\"STOP\"},{\"index\":-1,\"content\":{\"parts\":[{\"text\":\"b\"}]}},3,"
-               "{\"index\":2,\"content\":[],\"finishReason\":{}},{\"index\":0,\"content\":{\"parts\":{\"text\":\"x\"}}}]}",
-               &listener, &parts);
+    (void)hear(
+        "{\"candidates\":[{\"index\":9007199254740993,\"content\":{\"parts\":[{\"text\":\"far\"}]},"
+        "\"finishReason\":\"STOP\"},{\"index\":-1,\"content\":{\"parts\":[{\"text\":\"b\"}]}},3,"
+        "{\"index\":2,\"content\":[],\"finishReason\":{}},{\"index\":0,\"content\":{\"parts\":{\"text\":\"x\"}}}]}",
+        &listener, &parts);
     assert_int_equal(listener.text_bytes[ANSWER_TEXT_CONTENT], 4);
     assert_string_equal(buffer_text(&parts.choices[0].content), "");
     assert_string_equal(buffer_text(&parts.choices[1].content), "b");
@@ -316,12 +319,13 @@ static void refusals_are_judged(void **state) {
     assert_int_equal(judge("{\"error\":{\"details\":[{\"retryDelay\":\"0.0001s\"}]}}").retry_after_ms, 1);
     assert_int_equal(judge("{\"error\":{\"details\":[{\"retryDelay\":\"99999999999999999999s\"}]}}").retry_after_ms,
                      86400000);
-    static const char *const odd[] = {"",
-                                      "<html>",
-                                      "{\"error\":\"x\"}",
-                                      "[]",
-                                      "{\"error\":{\"details\":7,\"message\":null}}",
-                                      "{\"error\":{\"details\":[{\"retryDelay\":\"-1s\",\"reason\":4},{\"retryDelay\":4}]}}"};
+    static const char *const odd[] = {
+        "",
+        "<html>",
+        "{\"error\":\"x\"}",
+        "[]",
+        "{\"error\":{\"details\":7,\"message\":null}}",
+        "{\"error\":{\"details\":[{\"retryDelay\":\"-1s\",\"reason\":4},{\"retryDelay\":4}]}}"};
     for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
         struct answer_refusal refusal = judge(odd[i]);
         assert_false(refusal.is_context_length || refusal.is_credentials || refusal.is_overloaded);

@@ -198,12 +198,9 @@ static void parts_are_strict(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_recorded_answer_is_told_as_expected),
-        cmocka_unit_test(calls_are_told_by_their_index),
-        cmocka_unit_test(calls_with_one_index_are_told_apart_by_id),
-        cmocka_unit_test(many_calls_are_bounded),
-        cmocka_unit_test(reasoning_comes_before_what_follows_from_it),
-        cmocka_unit_test(parts_are_strict),
+        cmocka_unit_test(every_recorded_answer_is_told_as_expected),   cmocka_unit_test(calls_are_told_by_their_index),
+        cmocka_unit_test(calls_with_one_index_are_told_apart_by_id),   cmocka_unit_test(many_calls_are_bounded),
+        cmocka_unit_test(reasoning_comes_before_what_follows_from_it), cmocka_unit_test(parts_are_strict),
     };
     return cmocka_run_group_tests(tests, make_scratch, free_scratch);
 }
