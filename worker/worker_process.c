@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "worker/front_listen.h"
 #include "worker/worker_state.h"
+#include "worker/worker_wake.h"
 
 #define LAST_WORDS_NS (1000 * NS_PER_MS)
 /* After a reload a kept connection that is in use is served once more and closed by its answer; one that lies idle is
@@ -103,6 +104,7 @@ static void init_worker(struct worker *worker, struct heritage *heritage) {
     worker->signals = (struct loop_watch){.on_event = on_signal, .fd = -1};
     worker->master_alive = (struct loop_watch){.on_event = on_master_gone, .fd = -1};
     worker->second.on_fire = on_second;
+    worker_wake_init(worker);
 }
 
 static bool is_finished(const struct worker *worker) {
@@ -159,7 +161,7 @@ int worker_main(struct heritage *heritage) {
     init_worker(&worker, heritage);
     buffer_init(&error, 4096);
     worker.front = front_listen(&worker, &error);
-    if (worker.front == NULL || !watch_signals(&worker) ||
+    if (worker.front == NULL || !watch_signals(&worker) || !worker_wake_watch(&worker) ||
         !loop_watch_set(worker.loop, &worker.master_alive, heritage->master_alive_fd, EPOLLIN | EPOLLRDHUP)) {
         LOG(LOG_ERROR, "worker_cannot_start", log_text("why", error.len != 0 ? buffer_text(&error) : strerror(errno)));
         return CHILD_EXIT_CONFIGURATION;
