@@ -41,12 +41,16 @@ static uint64_t layout_fingerprint(const struct shm_header_sh *header) {
         sizeof(struct shm_allow_sh),
         sizeof(struct shm_price_sh),
         sizeof(struct shm_upstream_sh),
+        sizeof(struct shm_queue_sh),
+        sizeof(struct shm_pair_sh),
         SHM_COUNTERS,
         SHM_SLOTS_PER_SEAT,
         SHM_RING_ENTRIES,
         SHM_UPSTREAMS,
         SHM_PRICE_ROWS,
         SHM_IDS,
+        SHM_QUEUES,
+        SHM_PAIRS,
         header->seat_count,
         header->key_capacity,
         header->secret_capacity,
@@ -69,6 +73,8 @@ static void lay_out(struct shm_header_sh *header) {
     header->key_accounts_offset = place(&end, sizeof(struct shm_account_sh) * (uint64_t)header->key_capacity);
     header->allows_offset = place(&end, sizeof(struct shm_allow_sh) * (uint64_t)header->allow_capacity);
     header->ids_offset = place(&end, sizeof(uint64_t) * (uint64_t)SHM_IDS);
+    header->queues_offset = place(&end, sizeof(struct shm_queue_sh) * (uint64_t)SHM_QUEUES);
+    header->pairs_offset = place(&end, sizeof(struct shm_pair_sh) * (uint64_t)SHM_PAIRS);
     header->slots_offset = place(&end, seat_slots_bytes() * header->seat_count);
     header->rings_offset = place(&end, seat_ring_bytes() * header->seat_count);
     header->bytes = (end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;

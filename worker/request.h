@@ -41,11 +41,21 @@ struct request_input {
     bool is_http10;
 };
 
-/* What admission took from the limits; given back or put right at settlement (limits.h). */
-struct request_permits {
-    bool key_request, tenant_request, upstream_request;
-    bool key_in_flight, tenant_in_flight, upstream_in_flight;
-    int64_t key_tokens, tenant_tokens, upstream_tokens;
+enum limit_level { LIMIT_KEY, LIMIT_TENANT, LIMIT_MODEL, LIMIT_UPSTREAM, LIMIT_LEVELS };
+
+/* What admission took from one level of the limits; given back or put right at settlement (limits.h). */
+struct request_permit {
+    bool in_flight;
+    bool request;
+    int64_t tokens;
+};
+
+/* Its place among those that wait for a rate (queue.h). */
+struct request_queueing {
+    int place; /* -1: none */
+    int64_t since_mono_ns;
+    int64_t room_mono_ns; /* when its limits should have room */
+    int64_t waited_ns;
 };
 
 /* One try at one route. */
@@ -101,7 +111,12 @@ struct request {
 
     int slot; /* -1: none */
     struct shm_slot_sh *shared;
-    struct request_permits permits;
+    struct request_permit permits[LIMIT_LEVELS];
+    uint32_t pair_row;      /* of its key and model, where the model has limits; else SHM_NO_ROW */
+    int64_t learned_tokens; /* charged to what is known of the upstream's own limit */
+    int64_t charged_tokens; /* the token limits have been charged up to here */
+    struct request_queueing queue;
+    bool is_checked; /* admission has read it: only the limits are still to be taken */
 
     struct request_try attempt;
     int attempts;
@@ -118,7 +133,7 @@ struct request {
     struct buffer answer; /* what is not streamed, and error bodies */
     bool head_sent;
     bool served;        /* the client was given output of the upstream */
-    bool backed_off;    /* the wait before trying a route again is over */
+    bool backed_off;    /* it waits, or has waited, before trying a route again */
     bool paused;        /* its upstream is held back */
     bool parked;        /* it waits in ADMIT, SEND or SETTLE for the ledger's pause to end */
     bool upstream_done; /* the call has ended */
@@ -126,6 +141,7 @@ struct request {
     bool client_left;
     bool left_upstream_working; /* when it left, an upstream was at work on its request */
     bool error_event_sent;
+    int64_t backed_off_mono_ns; /* since when */
     int64_t orphan_bytes;
     int64_t first_byte_wall_ns; /* of the answer's content to the client; 0: none yet */
     int64_t sent_upstream_mono_ns;

@@ -150,6 +150,20 @@ static bool choose_among(struct request *request, uint64_t skip) {
     return (fallback_first && choose_from(request, 1, skip)) || choose_from(request, 0, skip);
 }
 
+/* One wait before a route is tried again; while an upstream's rate limit has no room as many as fit into
+ * conf.retry.max. */
+static bool may_back_off(struct request *request) {
+    int64_t now_mono_ns = clock_mono_ns();
+    if (!request->backed_off) {
+        request->backed_off = true;
+        request->backed_off_mono_ns = now_mono_ns;
+        return true;
+    }
+    int64_t waited_ms = (now_mono_ns - request->backed_off_mono_ns) / NS_PER_MS;
+    return request->failure.kind == ERROR_rate_limit_exceeded &&
+           waited_ms + request->failure.retry_after_ms <= request->worker->conf->retry.max_ms;
+}
+
 enum route_choice route_choose(struct request *request) {
     if (request->attempts >= request->worker->conf->retry.attempts || request->failure.final) {
         return ROUTE_NONE;
@@ -160,12 +174,11 @@ enum route_choice route_choose(struct request *request) {
     if (!request->failure.same_route || request->failure.retry_after_ms > request->worker->conf->retry.max_ms) {
         return ROUTE_NONE;
     }
-    if (!request->backed_off) {
-        request->backed_off = true;
-        return ROUTE_LATER;
+    if (request->backed_off && choose_among(request, 0)) {
+        request->backed_off = false;
+        return ROUTE_CHOSEN;
     }
-    request->backed_off = false;
-    return choose_among(request, 0) ? ROUTE_CHOSEN : ROUTE_NONE;
+    return may_back_off(request) ? ROUTE_LATER : ROUTE_NONE;
 }
 
 struct verdict route_verdict(const struct request *request) {

@@ -32,7 +32,7 @@ struct worker {
     int64_t drain_deadline_mono_ns; /* 0: none */
     struct loop_watch signals;
     struct loop_watch master_alive;
-    struct loop_watch wake; /* another worker says that something we wait for has happened (worker_wake.h) */
+    struct loop_watch wake;   /* another worker says that something we wait for has happened (worker_wake.h) */
     struct loop_timer second; /* heartbeat in the seat and other upkeep */
 };
 

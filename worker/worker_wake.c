@@ -3,12 +3,15 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "worker/queue.h"
 #include "worker/worker_state.h"
 
 static void on_wake(struct loop_watch *watch, uint32_t events) {
+    struct worker *worker = (struct worker *)(void *)((char *)watch - offsetof(struct worker, wake));
     uint64_t count = 0;
     (void)events;
     (void)!read(watch->fd, &count, sizeof(count));
+    queue_look_again(worker);
 }
 
 void worker_wake_init(struct worker *worker) { worker->wake = (struct loop_watch){.on_event = on_wake, .fd = -1}; }

@@ -95,7 +95,7 @@ static const struct bad_file bad_files[] = {
      "t.yaml:2:40: unknown field \"wieght\" in models.a.routes[0]; did you mean \"weight\"?\n"},
     {"unknown name with escapes", "\"a\\eb\\n\": 1\n",
      "t.yaml:1:1: unknown field \"a?b?\" at the top level; the fields here are listen, admin, workers, state, "
-     "timezone, currency, upstreams, models, tiers, retry, breaker, streams, cors, user, request_limits, "
+     "timezone, currency, upstreams, models, tiers, budget_warning, retry, breaker, streams, cors, user, request_limits, "
      "drain_timeout, log, retention, cluster, capacity\n"},
     {"mapping for a scalar", "workers: {n: 1}\n",
      "t.yaml:1:10: workers: needs auto or a whole number, not a mapping\n"},
