@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 
-enum { NEIGHBOURHOOD = 16, COUNT_BITS = 24, TRIES = 8, PAUSES_MOST = 256 };
+enum { NEIGHBOURHOOD = 32, COUNT_BITS = 24, TRIES = 8, PAUSES_MOST = 256 };
 
 static const uint64_t count_mask = (UINT64_C(1) << COUNT_BITS) - 1;
 

@@ -2,7 +2,9 @@
  * Used by: workers. A table of SHM_REPLAY_ROWS words, each a fingerprint of a signature and the second up to which it
  * must be remembered; a row is free again when that second has passed. One compare-and-swap a claim.
  * A table that is full near a signature refuses it: nothing is let through that may have been seen.
- * Blocking: never. Crash: a claim whose worker dies stays used. The table lives as long as the segment. */
+ * Between two segments STATE_DIR/signatures keeps what is still to be remembered: whoever removes a segment saves it,
+ * the master loads it into the next.
+ * Blocking: claims never; save and load touch the disk. Crash: a claim whose worker dies stays used. */
 #ifndef TOLLGATE_SHM_SHM_REPLAYS_H
 #define TOLLGATE_SHM_SHM_REPLAYS_H
 
@@ -18,5 +20,12 @@ enum shm_replay {
  * which it is no longer accepted anyway. */
 MUST_CHECK enum shm_replay shm_replay_claim(const struct shm_map *map, const unsigned char mac[static 32],
                                             int64_t until_wall_s, int64_t now_wall_s);
+
+/* Writes what is remembered beyond now_wall_s to STATE_DIR/signatures, for the next segment. False: it could not be
+ * written, and errno says why. Only under the state lock, when no worker lives. */
+MUST_CHECK bool shm_replays_save(const struct shm_map *map, const char *state_dir, int64_t now_wall_s);
+
+/* Master: takes in what shm_replays_save left, and removes it. A file that is damaged gives what is well formed. */
+void shm_replays_load(const struct shm_map *map, const char *state_dir, int64_t now_wall_s);
 
 #endif

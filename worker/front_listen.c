@@ -116,7 +116,8 @@ static void on_disconnected(void *data, const uint8_t address[static 16]) {
     shm_connection_return(worker->map, worker->heritage->seat, address);
 }
 
-/* A body without a valid key is not gathered far. */
+/* A body without a valid key is not gathered far. A wrong key counts here: HTTP/1 goes no further, and an HTTP/2 stream
+ * may be reset, which tells its client as much as an answer. When its handler runs after all it has counted twice. */
 static const struct guard_refusal *may_gather(void *data, h2o_req_t *req) {
     struct front_side *front = data;
     const struct auth_sources sources = {.authorization = header_of(req, "authorization"),

@@ -497,6 +497,19 @@ def test_a_wrong_key_is_named_before_its_signature(place):
     assert answer.status == 401 and answer.error["code"] == "invalid_api_key"
 
 
+@pytest.mark.parametrize("end", ["stop", "kill_all"])
+def test_a_restart_does_not_forget_used_signatures(own_relay, end):
+    relay = own_relay()
+    key = relay.create_key(relay.create_tenant("t"), "--require-signature")
+    used = signature(key, "GET", "/v1/key")
+    assert relay.get("/v1/key", key, used).status == 200
+    getattr(relay, end)()
+    relay.start()
+    assert_refused(relay.get("/v1/key", key, used), "used before")
+    target = fresh_target()
+    assert relay.get(target, key, signature(key, "GET", target)).status == 200
+
+
 # --- what holds in every worker ---
 
 def codes(doors, key):

@@ -165,6 +165,43 @@ static void of_several_workers_one_may_use_a_signature(void **state) {
     munmap((void *)used, SIGNATURES);
 }
 
+static void used_signatures_outlive_the_segment(void **state) {
+    (void)state;
+    char path[128];
+    assert_int_equal(claim_number(1, NOW_S + 300, NOW_S), SHM_REPLAY_FIRST);
+    assert_int_equal(claim_number(2, NOW_S + 10, NOW_S), SHM_REPLAY_FIRST);
+    assert_true(shm_replays_save(&map, state_dir, NOW_S + 20));
+    struct buffer error;
+    const struct shm_capacity capacity = {.seats = 2, .keys = 64, .tenants = 16};
+    buffer_init(&error, 1024);
+    shm_map_close(&map);
+    shm_map_remove(state_dir);
+    assert_true(shm_map_create(&map, state_dir, &capacity, &error));
+    buffer_fini(&error);
+    shm_replays_load(&map, state_dir, NOW_S + 20);
+    assert_int_equal(claim_number(1, NOW_S + 300, NOW_S + 20), SHM_REPLAY_AGAIN);
+    assert_int_equal(claim_number(2, NOW_S + 320, NOW_S + 20), SHM_REPLAY_FIRST);
+    (void)snprintf(path, sizeof(path), "%s/signatures", state_dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    shm_replays_load(&map, state_dir, NOW_S + 20);
+}
+
+/* A file that says nonsense changes nothing but rows it may change. */
+static void a_damaged_file_of_signatures_is_harmless(void **state) {
+    (void)state;
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/signatures", state_dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 1001; i++) {
+        assert_int_equal(fputc(0xff, file), 0xff);
+    }
+    assert_int_equal(fclose(file), 0);
+    shm_replays_load(&map, state_dir, NOW_S);
+    assert_int_equal(claim_number(1, NOW_S + 300, NOW_S), SHM_REPLAY_FIRST);
+    assert_false(shm_replays_save(&map, "/nowhere/at/all", NOW_S));
+}
+
 /* --- connections --- */
 
 static void the_limit_is_over_all_workers(void **state) {
@@ -205,7 +242,7 @@ static void a_dead_seat_counts_no_longer(void **state) {
 /* Rows are found again after neighbours have come and gone. */
 static void many_addresses_come_and_go(void **state) {
     (void)state;
-    enum { ADDRESSES = 8000 };
+    enum { ADDRESSES = 4000 };
     uint32_t seat = assign_seat();
     for (uint32_t i = 0; i < ADDRESSES; i++) {
         assert_true(shm_connection_take(&map, seat, ipv4(i).bytes, 2));
@@ -279,6 +316,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_signature_is_good_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_table_lets_nothing_through_twice_and_empties_in_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(of_several_workers_one_may_use_a_signature, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(used_signatures_outlive_the_segment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_damaged_file_of_signatures_is_harmless, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_limit_is_over_all_workers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_seat_counts_no_longer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_addresses_come_and_go, set_up, tear_down),
