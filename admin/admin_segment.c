@@ -39,6 +39,7 @@ static void write_limited(const struct shm_map *map, struct buffer *out) {
                   {SHM_COUNTER_limited_tokens, "tokens"},
                   {SHM_COUNTER_limited_concurrent, "concurrent"},
                   {SHM_COUNTER_limited_budget, "budget"},
+                  {SHM_COUNTER_limited_authentication, "authentication"},
                   {SHM_COUNTER_overloaded, "overloaded"}};
     prometheus_family(out, "tollgate_limited_total", "counter", "Requests refused by a limit.");
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {

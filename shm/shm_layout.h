@@ -15,7 +15,7 @@
 
 #define SHM_MAGIC UINT64_C(0x746f6c6c67617465) /* "tollgate" */
 enum {
-    SHM_LAYOUT_VERSION = 2,
+    SHM_LAYOUT_VERSION = 3,
     SHM_SLOTS_PER_SEAT = 8192,
     SHM_RING_ENTRIES = 16384, /* a power of two */
     SHM_UPSTREAMS = 256,
@@ -34,6 +34,9 @@ enum {
     SHM_LAST_WORDS_BYTES = 256,
     SHM_HISTOGRAM_BUCKETS = 16,
     SHM_CACHE_LINE = 64,
+    SHM_FAILURE_ROWS = 1 << 16,    /* a power of two, as the next two */
+    SHM_REPLAY_ROWS = 1 << 20,     /* signatures of five and a half minutes */
+    SHM_CONNECTION_ROWS = 1 << 14, /* a seat: addresses with connections to its worker */
 };
 
 /* Endpoints as records name them. */
@@ -306,6 +309,13 @@ struct shm_upstream_sh {
 };
 static_assert(sizeof(struct shm_upstream_sh) == 256, "layout");
 
+/* The wrong keys of one address (shm_failures.h). Writers: workers. */
+struct shm_failure_sh {
+    _Atomic uint64_t fingerprint; /* of the address; 0: row never used */
+    _Atomic uint64_t bucket_ns;   /* GCRA word */
+};
+static_assert(sizeof(struct shm_failure_sh) == 16, "layout");
+
 /* Head of the segment. Written by the master before anyone else maps it, except where noted. */
 struct shm_header_sh {
     uint64_t magic;
@@ -323,7 +333,8 @@ struct shm_header_sh {
     uint32_t allow_capacity;
     uint32_t reserved1_;
     uint64_t seats_offset, slots_offset, rings_offset, secrets_offset, keys_offset, tenants_offset, key_accounts_offset,
-        tenant_accounts_offset, allows_offset, prices_offset, upstreams_offset, ids_offset, queues_offset, pairs_offset;
+        tenant_accounts_offset, allows_offset, prices_offset, upstreams_offset, ids_offset, queues_offset, pairs_offset,
+        failures_offset, replays_offset, connections_offset;
     _Atomic int32_t master_pid;
     _Atomic int32_t ledger_pid;       /* writer: master */
     _Atomic int32_t admin_pid;        /* writer: master */
@@ -334,7 +345,7 @@ struct shm_header_sh {
     _Atomic uint32_t reload_failed;   /* 1: the last one failed; reload_report says why. Writer: master */
     _Atomic uint32_t worker_restarts; /* writer: master */
     _Atomic uint32_t pairs_full;      /* 1: the ledger should free pairs nobody uses. Writers: workers; ledger */
-    _Atomic uint32_t budget_warnings;         /* budgets that passed their warning mark. Writer: ledger */
+    _Atomic uint32_t budget_warnings; /* budgets that passed their warning mark. Writer: ledger */
     _Atomic uint32_t ledger_refuses;  /* 1: the ledger cannot commit; admit nothing. Writer: ledger */
     _Atomic uint64_t epoch;           /* odd: admissions pause (design.md section 3). Writer: ledger */
     _Atomic int64_t ledger_heartbeat_mono_ns; /* writer: ledger */

@@ -34,10 +34,11 @@ enum { REQUEST_CLIENT_BYTES = 48, REQUEST_ARENA_BYTES = 1 << 20 };
 /* What a front knows about a request when it has arrived. Spans live as long as the client's link. */
 struct request_input {
     struct span method;
-    struct span path;  /* normalised, without the query */
-    struct span query; /* without '?' */
+    struct span path;   /* normalised, without the query */
+    struct span query;  /* without '?' */
+    struct span target; /* as it was sent; what signatures cover */
     struct span body;
-    const char *client; /* address, without port */
+    const char *client; /* address, without port; behind a trusted proxy what it forwards for */
     bool is_http10;
 };
 

@@ -323,7 +323,8 @@ void request_client_gone(struct request *request) {
     request->front->request = NULL;
     request->front = NULL;
     request->client_left = true;
-    request->input.method = request->input.path = request->input.query = request->input.body = SPAN_EMPTY;
+    request->input.method = request->input.path = request->input.query = request->input.target = request->input.body =
+        SPAN_EMPTY;
     worker_count(request->worker, SHM_COUNTER_client_gone, 1);
     if (request->posted == REQUEST_body) {
         request->posted = REQUEST_settle;
