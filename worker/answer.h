@@ -77,6 +77,14 @@ struct answer_event {
     struct span error_raw; /* the top-level error's value; empty when the whole object is the error */
 };
 
+/* What an upstream's error body says beyond its status. */
+struct answer_refusal {
+    bool is_context_length; /* the prompt is longer than the model's context */
+    bool is_credentials;    /* our key is wrong, or may not, or has no money left */
+    bool is_overloaded;
+    int64_t retry_after_ms; /* 0: the body does not say */
+};
+
 /* A stream, or one answer, as heard so far. */
 struct answer_listener {
     struct estimate output; /* of all text kinds: what was relayed, for want of usage */
