@@ -188,20 +188,18 @@ struct verdict limits_take(struct request *request, int64_t tokens) {
 
 /* --- upstreams --- */
 
-static int64_t known_wait_ns(const struct shm_upstream_sh *row, int64_t tokens) {
+int64_t limits_learned_wait_ns(const struct request *request, int64_t tokens) {
+    const struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
     int64_t now_mono_ns = clock_mono_ns();
     int64_t blocked_ns = atomic_load_explicit(&row->blocked_until_mono_ns, memory_order_relaxed) - now_mono_ns;
-    return larger(blocked_ns, larger(shm_learned_wait_ns(&row->learned_requests, 1, now_mono_ns),
-                                     shm_learned_wait_ns(&row->learned_tokens, tokens, now_mono_ns)));
+    int64_t bucket_ns = larger(shm_learned_wait_ns(&row->learned_requests, 1, now_mono_ns),
+                               shm_learned_wait_ns(&row->learned_tokens, tokens, now_mono_ns));
+    return larger(larger(blocked_ns, bucket_ns), 0);
 }
 
 bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns) {
     struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
     const struct level level = level_of_upstream(request);
-    *wait_ns = known_wait_ns(row, tokens);
-    if (*wait_ns > 0) {
-        return false;
-    }
     enum verdict_shortage shortage = take_level(&level, tokens, &request->permits[LIMIT_UPSTREAM]);
     if (shortage != SHORT_OF_NOTHING) {
         *wait_ns = shortage == SHORT_OF_CONCURRENT ? NS_PER_S : level_wait_ns(&level, tokens);

@@ -12,6 +12,10 @@ struct verdict limits_take(struct request *request, int64_t tokens);
 
 /* The same for the upstream of the current try; false when it has no room, with the wait in *wait_ns. */
 bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns);
+
+/* How long the upstream of the current try seems to have no room, by its own headers and 429s; 0: it has. */
+int64_t limits_learned_wait_ns(const struct request *request, int64_t tokens);
+
 void limits_return_upstream(struct request *request, bool used);
 
 /* The upstream of the current try has answered: takes in what its headers say of its limits. */

@@ -75,6 +75,7 @@ struct request_failure {
     int64_t retry_after_ms;
     bool same_route; /* the same route may be tried again */
     bool final;      /* nothing else may be tried */
+    bool is_guess;   /* nobody said no: what was learned of the upstream's limit did */
 };
 
 struct request {
@@ -132,6 +133,7 @@ struct request {
     struct sse_splitter splitter;
     struct answer_listener listener;
     struct buffer answer; /* what is not streamed, and error bodies */
+    bool ignores_learned; /* goes to an upstream although it seems to have no room */
     bool head_sent;
     bool served;        /* the client was given output of the upstream */
     bool backed_off;    /* it waits, or has waited, before trying a route again */

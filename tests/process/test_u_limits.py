@@ -73,7 +73,7 @@ def test_what_an_upstream_says_of_its_limits_is_learned(own_relay, mock):
     assert [exchange.target.split("/")[1] for exchange in case.exchanges] == ["one", "two", "two"]
 
 
-def test_learned_limits_without_another_route_are_told(own_relay, mock):
+def test_what_was_learned_refuses_nobody(own_relay, mock):
     relay = own_relay({"retry": {"max": "50ms"}})
     key = new_key(relay)
     headers = [("anthropic-ratelimit-requests-limit", "10"), ("anthropic-ratelimit-requests-remaining", "0"),
@@ -83,11 +83,8 @@ def test_learned_limits_without_another_route_are_told(own_relay, mock):
     absurd = mock.case(behaviour.chat("x", headers=headers))
     assert [relay.chat(key, absurd.body()).status for _ in range(2)] == [200] * 2
     case = mock.case(behaviour.chat("x", headers=sane))
-    assert relay.chat(key, case.body()).status == 200
-    refused = relay.chat(key, case.body())
-    assert refused.status == 429 and "upstream" in refused.json()["error"]["message"]
-    assert int(refused.headers["retry-after-ms"]) > 1000
-    assert case.count == 1
+    assert [relay.chat(key, case.body()).status for _ in range(2)] == [200] * 2
+    assert case.count == 2  # no other route, and longer than may be waited: it is asked all the same
 
 
 def test_a_short_wait_for_an_upstream_is_waited_out(own_relay, mock):
@@ -123,9 +120,9 @@ def test_what_streams_is_charged_as_it_streams(limited, mock):
     key = new_key(limited, "--tpm", "3000")
     pace = mock.pace()
     case = mock.case(behaviour.stream(*["word " * 500] * 8, pace=pace))
-    pace.release(8)
+    pace.release(7)
     with limited.stream(key, case.body()) as stream:
-        stream.take(8)
+        stream.take(7)
         left = limited.get("/v1/key", key).json()["remaining"]["tpm"]
         refused = limited.chat(key, case.body(stream=False))
         pace.open()
