@@ -3,7 +3,7 @@
  * each piece of an answer and keep the sum in a listener, which is what accounting reads. Where client and upstream
  * speak different dialects a reader also emits parts, which a writer (chat_writer, messages_writer) turns into the
  * client's dialect. Pure. Ownership: spans point into the data handed to the reader, or into its scratch, and are valid
- * until the reader's call returns. */
+ * until the reader's call returns; those of a part until on_part does. */
 #ifndef TOLLGATE_WORKER_ANSWER_H
 #define TOLLGATE_WORKER_ANSWER_H
 

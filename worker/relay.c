@@ -79,6 +79,7 @@ static void on_head(void *context, const struct upstream_head *head) {
     struct request *request = context;
     request->attempt.head = *head;
     request->upstream_wait_ns += clock_mono_ns() - request->sent_upstream_mono_ns;
+    limits_hear_upstream(request);
     if (request_is_posted(request)) {
         return;
     }
@@ -174,6 +175,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         return;
     }
     settle_count(request);
+    limits_charge(request, request->shared->record.tokens.input_tokens + request->shared->record.tokens.output_tokens);
     if (!budget_top_up(request)) {
         request->listener = before;
         end_for_budget(request);
