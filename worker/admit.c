@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "shm/shm_ids.h"
 #include "worker/auth.h"
+#include "worker/body.h"
 #include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
@@ -14,54 +15,6 @@
 /* Our count of the prompt is an estimate: only what is this many times the context is refused here, the rest is the
  * upstream's to judge. */
 enum { SURELY_TOO_LONG = 10 };
-
-static bool query_asks_stream(struct span query) {
-    while (query.len != 0) {
-        const char *and = memchr(query.base, '&', query.len);
-        size_t len = and != NULL ? (size_t)(and-query.base) : query.len;
-        struct span pair = span_of(query.base, len);
-        if (span_is(pair, "stream=true") || span_is(pair, "stream=1")) {
-            return true;
-        }
-        query = span_skip(query, and != NULL ? len + 1 : len);
-    }
-    return false;
-}
-
-static bool is_json_content(struct span type) {
-    const char *semicolon = type.len != 0 ? memchr(type.base, ';', type.len) : NULL;
-    struct span bare = span_trim(span_of(type.base, semicolon != NULL ? (size_t)(semicolon - type.base) : type.len));
-    return type.len == 0 || span_is_nocase(bare, "application/json");
-}
-
-static enum error_kind kind_of_code(const char *code) {
-    return strcmp(code, "invalid_json") == 0      ? ERROR_invalid_json
-           : strcmp(code, "missing_field") == 0   ? ERROR_missing_field
-           : strcmp(code, "model_not_found") == 0 ? ERROR_model_not_found
-                                                  : ERROR_invalid_value;
-}
-
-static struct verdict read_body(struct request *request) {
-    struct worker *worker = request->worker;
-    struct chat_verdict wrong = {.status = 0};
-    if (!is_json_content(request->front->driver->header(request->front, "content-type"))) {
-        return verdict_of(ERROR_unsupported_media_type);
-    }
-    int64_t most_bytes = worker->conf->request_limits.body_bytes;
-    if (request->input.body.len > (size_t)most_bytes) {
-        return verdict_with(ERROR_body_too_large, NULL, "The request body is larger than the %lld bytes allowed here.",
-                            (long long)most_bytes);
-    }
-    if (!chat_request_read(&worker->scratch, request->input.body, &request->chat, &wrong)) {
-        return verdict_with(kind_of_code(wrong.code), wrong.param, "%s", wrong.message);
-    }
-    request->stream = request->chat.stream || query_asks_stream(request->input.query);
-    if (request->stream && request->input.is_http10) {
-        return verdict_with(ERROR_invalid_value, "stream",
-                            "Streams need HTTP/1.1 or HTTP/2; this request came by HTTP/1.0. Ask without \"stream\".");
-    }
-    return verdict_of(ERROR_NONE);
-}
 
 static struct verdict find_model(struct request *request) {
     const struct conf *conf = request->worker->conf;
@@ -86,7 +39,7 @@ static struct verdict find_model(struct request *request) {
                             "The prompt has about %lld tokens; this model's context is %lld. Shorten it.",
                             (long long)request->chat.prompt_tokens, (long long)model->context_tokens);
     }
-    return verdict_of(ERROR_NONE);
+    return route_fits_any(request) ? verdict_of(ERROR_NONE) : body_misfit(request);
 }
 
 /* The price that holds now: the price book's, else the file's. */
@@ -103,6 +56,9 @@ bool admit_may_price(const struct request *request, int model) {
 }
 
 static int64_t first_slice_tokens(const struct request *request) {
+    if (request->form == CLIENT_EMBEDDINGS) {
+        return 0;
+    }
     int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
     int64_t cap = request->chat.max_tokens;
     return (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
@@ -172,7 +128,7 @@ static struct verdict take_slot(struct request *request) {
 }
 
 static struct verdict check(struct request *request) {
-    struct verdict verdict = read_body(request);
+    struct verdict verdict = body_read(request);
     if (verdict.kind == ERROR_NONE) {
         verdict = find_model(request);
     }

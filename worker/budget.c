@@ -155,8 +155,10 @@ static int64_t slice_tokens(const struct request *request) {
     return (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
 }
 
-/* All that an answer may have, which a hold for one that does not stream must cover. */
-static int64_t worst_case_tokens(const struct request *request) {
+int64_t budget_worst_case_tokens(const struct request *request) {
+    if (request->form == CLIENT_EMBEDDINGS) {
+        return 0;
+    }
     const struct conf_model *model = &request->worker->conf->models[request->attempt.model];
     int64_t most = model->max_output_tokens > 0 ? model->max_output_tokens : UNKNOWN_OUTPUT_TOKENS;
     int64_t cap = request->chat.max_tokens;
@@ -172,8 +174,8 @@ struct verdict budget_cover(struct request *request) {
     if (!budget_applies(request)) {
         return verdict_of(ERROR_NONE);
     }
-    int64_t wanted_tokens = request->stream ? slice_tokens(request) : worst_case_tokens(request);
-    int64_t least_tokens = may_shorten(request) ? request->chat.choices : wanted_tokens;
+    int64_t wanted_tokens = request->stream ? slice_tokens(request) : budget_worst_case_tokens(request);
+    int64_t least_tokens = may_shorten(request) && wanted_tokens > 0 ? request->chat.choices : wanted_tokens;
     int tightest = 0;
     int64_t left_nusd = 0;
     for (int tries = 0; tries < RESERVE_TRIES; tries++) {
@@ -185,7 +187,7 @@ struct verdict budget_cover(struct request *request) {
             break;
         }
         if (need_nusd <= held_nusd || hold_more(request, need_nusd - held_nusd)) {
-            bool capped = !request->stream && request->chat.max_tokens == 0;
+            bool capped = !request->stream && request->chat.max_tokens == 0 && wanted_tokens > 0;
             request->budget_max_tokens = capped ? tokens / request->chat.choices : 0;
             return verdict_of(ERROR_NONE);
         }

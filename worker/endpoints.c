@@ -4,6 +4,7 @@
 #include "base/json_write.h"
 #include "shm/shm_bucket.h"
 #include "worker/auth.h"
+#include "worker/body.h"
 #include "worker/endpoint_key.h"
 #include "worker/reply.h"
 #include "worker/worker_state.h"
@@ -155,6 +156,30 @@ static struct verdict answer_model(struct request *request) {
     return verdict_of(ERROR_NONE);
 }
 
+/* --- Anthropic's count of a prompt: our estimate, for no upstream may be asked without a record --- */
+
+static struct verdict answer_count_tokens(struct request *request) {
+    struct chat_verdict wrong = {.status = 0};
+    struct messages_request *messages = arena_take(&request->arena, sizeof(*messages));
+    if (messages == NULL) {
+        return verdict_of(ERROR_overloaded);
+    }
+    if (!messages_request_read(&request->worker->scratch, request->input.body, true, messages, &wrong)) {
+        return body_verdict(&wrong);
+    }
+    int index = conf_model_index(request->worker->conf, span_text(messages->model));
+    if (index < 0 || !may_use(request, index)) {
+        return verdict_with(ERROR_model_not_found, "model",
+                            "This key has no such model. GET /v1/models lists its models.");
+    }
+    struct buffer body;
+    buffer_init(&body, ANSWER_BYTES_MOST);
+    buffer_format(&body, "{\"input_tokens\":%lld}", (long long)messages->prompt_tokens);
+    reply_json(request, 200, buffer_span(&body));
+    buffer_fini(&body);
+    return verdict_of(ERROR_NONE);
+}
+
 /* --- the table --- */
 
 static const struct endpoint endpoints[] = {
@@ -163,6 +188,16 @@ static const struct endpoint endpoints[] = {
      .needs_key = true,
      .number = SHM_ENDPOINT_CHAT_COMPLETIONS,
      .upstream_path = "/chat/completions"},
+    {.method = "POST",
+     .path = "/v1/messages",
+     .needs_key = true,
+     .number = SHM_ENDPOINT_MESSAGES,
+     .upstream_path = "/chat/completions"},
+    {.method = "POST",
+     .path = "/v1/messages/count_tokens",
+     .needs_key = true,
+     .number = SHM_ENDPOINT_MESSAGES,
+     .answer = answer_count_tokens},
     {.method = "GET", .path = "/v1/models", .needs_key = true, .answer = answer_models},
     {.method = "GET", .path = "/v1/models/", .is_prefix = true, .needs_key = true, .answer = answer_model},
     {.method = "GET", .path = "/v1/key", .needs_key = true, .answer = endpoint_answer_key},

@@ -10,17 +10,22 @@
 
 #include "base/arena.h"
 #include "shm/shm_keys.h"
+#include "worker/answer.h"
 #include "worker/chat_chunk.h"
 #include "worker/chat_request.h"
-#include "worker/dialect_openai.h"
+#include "worker/client_form.h"
 #include "worker/front.h"
+#include "worker/json_elements.h"
 #include "worker/loop.h"
+#include "worker/messages_request.h"
 #include "worker/sse.h"
+#include "worker/translation.h"
 #include "worker/upstream.h"
 #include "worker/verdict.h"
 
 struct worker;
 struct endpoint;
+struct dialect;
 
 enum request_state {
 #define STEP(name, edges) REQUEST_##name,
@@ -64,6 +69,7 @@ struct request_try {
     int model; /* index into conf.models: the model that serves */
     const struct conf_route *route;
     const struct conf_upstream *upstream;
+    const struct dialect *dialect;
     uint32_t upstream_row;
     struct upstream_call *call; /* NULL when none runs */
     struct upstream_head head;
@@ -106,7 +112,9 @@ struct request {
     struct shm_key_sh key;
     struct shm_tenant_sh tenant;
 
-    struct chat_request chat;
+    enum client_form form;
+    struct chat_request chat;          /* what admission and routing go by, whatever the client's dialect */
+    struct messages_request *messages; /* of a client that speaks Anthropic's; in the arena */
     bool stream;
     int model_asked;                       /* index into conf.models, aliases and rules followed */
     char model_name[SHM_MODEL_NAME_BYTES]; /* as the client wrote it */
@@ -131,9 +139,13 @@ struct request {
     char chunk_head[CHAT_CHUNK_HEAD_BYTES]; /* id, created and model of its stream, for a last chunk of our own */
 
     struct sse_splitter splitter;
+    struct json_elements elements; /* in place of the splitter, where the stream is a JSON array */
+    bool reads_elements;
     struct answer_listener listener;
-    struct buffer answer; /* what is not streamed, and error bodies */
-    bool ignores_learned; /* goes to an upstream although it seems to have no room */
+    struct translation *translation; /* NULL: client and upstream speak the same dialect */
+    struct verdict unmapped;         /* what a route's dialect cannot say; told when no other route serves */
+    struct buffer answer;            /* what is not streamed, and error bodies */
+    bool ignores_learned;            /* goes to an upstream although it seems to have no room */
     bool head_sent;
     bool served;        /* the client was given output of the upstream */
     bool backed_off;    /* it waits, or has waited, before trying a route again */

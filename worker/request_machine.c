@@ -84,6 +84,7 @@ static enum step_result step_body(struct request *request) {
 
 static enum step_result step_auth(struct request *request) {
     struct verdict verdict = endpoint_find(request);
+    request->form = client_form_of(request);
     if (verdict.kind == ERROR_NONE && endpoint_needs_key(request->endpoint)) {
         verdict = auth_check(request);
     }
@@ -142,7 +143,9 @@ static enum step_result step_send(struct request *request) {
     relay_end_try(request);
     enum route_choice choice = route_choose(request);
     if (choice == ROUTE_NONE) {
-        request->verdict = route_verdict(request);
+        request->verdict = request->failure.kind == ERROR_NONE && request->unmapped.kind != ERROR_NONE
+                               ? request->unmapped
+                               : route_verdict(request);
         request_goto(request, REQUEST_fail);
         return STEP_MORE;
     }
@@ -151,6 +154,10 @@ static enum step_result step_send(struct request *request) {
         return STEP_MORE;
     }
     struct verdict verdict = relay_send(request);
+    if (verdict.kind == ERROR_invalid_value) {
+        request->unmapped = verdict; /* another route may speak a dialect that has it */
+        return STEP_MORE;
+    }
     if (verdict.kind != ERROR_NONE) {
         request->verdict = verdict;
         request_goto(request, REQUEST_fail);

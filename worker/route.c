@@ -6,6 +6,8 @@
 #include "shm/shm_breaker.h"
 #include "worker/admit.h"
 #include "worker/auth.h"
+#include "worker/body.h"
+#include "worker/dialect.h"
 #include "worker/limits.h"
 #include "worker/worker_state.h"
 
@@ -63,6 +65,23 @@ static bool is_open(const struct request *request, const struct conf_route *rout
     return until != 0 && clock_mono_ns() < until;
 }
 
+static bool is_usable(const struct request *request, const struct conf_route *route) {
+    return !is_open(request, route) && body_fits(request, &request->worker->conf->upstreams[route->upstream]);
+}
+
+bool route_fits_any(const struct request *request) {
+    const struct conf *conf = request->worker->conf;
+    for (int place = 0; place < model_places(request); place++) {
+        const struct conf_model *model = &conf->models[model_at(request, place)];
+        for (int i = 0; i < model->route_count; i++) {
+            if (body_fits(request, &conf->upstreams[model->routes[i].upstream])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Picks by weight among the usable routes of the first group that has one. `skip` holds the routes not to take. -1:
  * none. */
 static int pick_route(const struct request *request, const struct conf_model *model, int bit, uint64_t skip) {
@@ -70,7 +89,7 @@ static int pick_route(const struct request *request, const struct conf_model *mo
     int64_t weights = 0;
     for (int i = 0; i < model->route_count; i++) {
         const struct conf_route *route = &model->routes[i];
-        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && !is_open(request, route);
+        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && is_usable(request, route);
         if (usable && (group < 0 || route->priority == group)) {
             group = route->priority;
             weights += route->weight;
@@ -84,7 +103,7 @@ static int pick_route(const struct request *request, const struct conf_model *mo
     int64_t at = (int64_t)(random % (uint64_t)weights);
     for (int i = 0; i < model->route_count; i++) {
         const struct conf_route *route = &model->routes[i];
-        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && !is_open(request, route);
+        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && is_usable(request, route);
         if (usable && route->priority == group && (at -= route->weight) < 0) {
             return i;
         }
@@ -100,6 +119,7 @@ static bool claim(struct request *request, int place, int route_index) {
     *attempt = (struct request_try){.model = model_at(request, place)};
     attempt->route = &worker->conf->models[attempt->model].routes[route_index];
     attempt->upstream = &worker->conf->upstreams[attempt->route->upstream];
+    attempt->dialect = dialect_of(attempt->upstream);
     struct shm_upstream_sh *row = row_of(request, attempt->route->upstream, &attempt->upstream_row);
     int64_t tokens = money_add(request->chat.prompt_tokens, worker->conf->streams.reserve_slice_tokens);
     if (!shm_breaker_allows(row, worker->conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {

@@ -48,10 +48,13 @@ struct upstream_receiver {
 
 struct upstream_spec {
     const struct conf_upstream *upstream;
-    const char *path; /* "/chat/completions": joined to the upstream's base URL */
+    struct span path; /* "/chat/completions": joined to the upstream's base URL */
     struct span body; /* JSON; stays the caller's and must live until on_end or cancel */
     bool stream;
-    const char *request_id; /* sent on as x-request-id */
+    const char *request_id;        /* sent on as x-request-id */
+    struct span anthropic_version; /* the client's own; empty: the one this was written for */
+    struct span anthropic_beta;    /* features the client asked for; empty: none */
+    struct span openai_beta;
 };
 
 /* Makes the worker's upstream side. on_connection is told of each new connection. */

@@ -17,6 +17,7 @@
 
 enum {
     URL_BYTES = 2048,
+    HEADER_VALUE_BYTES = 1024,
     KEPT_CONNECTIONS = 2048,
     KEPT_CONNECTION_SECONDS = 55, /* below the usual 60 s of servers, so that we seldom write to a dying connection */
     POOLED_HANDLES = 256,
@@ -331,6 +332,42 @@ static bool add_header(struct curl_call *call, const char *name, const char *val
     return true;
 }
 
+static bool add_span(struct curl_call *call, const char *name, struct span value) {
+    char text[HEADER_VALUE_BYTES];
+    return value.len == 0 || (span_copy(value, text, sizeof(text)) && add_header(call, name, text));
+}
+
+/* Each dialect has its own place for the key (wire.md section 13). */
+static bool set_credential(struct curl_call *call, const struct conf_upstream *upstream) {
+    if (upstream->api_key == NULL) {
+        return true;
+    }
+    if (upstream->dialect == CONF_DIALECT_ANTHROPIC) {
+        return add_header(call, "X-Api-Key", upstream->api_key);
+    }
+    if (upstream->dialect == CONF_DIALECT_GEMINI) {
+        return add_header(call, "X-Goog-Api-Key", upstream->api_key);
+    }
+    char bearer[URL_BYTES * 2];
+    int len = snprintf(bearer, sizeof(bearer), "Bearer %s", upstream->api_key);
+    bool good = len > 0 && (size_t)len < sizeof(bearer) && add_header(call, "Authorization", bearer);
+    explicit_bzero(bearer, sizeof(bearer));
+    return good;
+}
+
+static bool set_dialect_headers(struct curl_call *call, const struct upstream_spec *spec) {
+    switch (spec->upstream->dialect) {
+    case CONF_DIALECT_ANTHROPIC:
+        return add_span(call, "Anthropic-Version",
+                        spec->anthropic_version.len != 0 ? spec->anthropic_version : SPAN_LITERAL("2023-06-01")) &&
+               add_span(call, "Anthropic-Beta", spec->anthropic_beta);
+    case CONF_DIALECT_OPENAI:
+        return add_span(call, "OpenAI-Beta", spec->openai_beta);
+    default:
+        return true;
+    }
+}
+
 /* The header list is an allow-list: nothing of the client's passes but what is named here. */
 static bool set_headers(struct curl_call *call, const struct upstream_spec *spec) {
     const struct conf_upstream *upstream = spec->upstream;
@@ -344,12 +381,7 @@ static bool set_headers(struct curl_call *call, const struct upstream_spec *spec
         return false;
     }
     call->headers = no_expect;
-    if (upstream->api_key != NULL) {
-        char bearer[URL_BYTES * 2];
-        int len = snprintf(bearer, sizeof(bearer), "Bearer %s", upstream->api_key);
-        good = len > 0 && (size_t)len < sizeof(bearer) && add_header(call, "Authorization", bearer);
-        explicit_bzero(bearer, sizeof(bearer));
-    }
+    good = set_credential(call, upstream) && set_dialect_headers(call, spec);
     for (int i = 0; good && i < upstream->header_count; i++) {
         good = add_header(call, upstream->headers[i].name, upstream->headers[i].value);
     }
@@ -412,7 +444,7 @@ static struct curl_call *new_call(struct curl_side *side, const struct upstream_
 
 struct upstream_call *curl_side_start(struct curl_side *side, const struct upstream_spec *spec) {
     char url[URL_BYTES];
-    int len = snprintf(url, sizeof(url), "%s%s", spec->upstream->base_url, spec->path);
+    int len = snprintf(url, sizeof(url), "%s%.*s", spec->upstream->base_url, SPAN_ARGUMENTS(spec->path));
     struct curl_call *call = len > 0 && (size_t)len < sizeof(url) ? new_call(side, spec) : NULL;
     if (call == NULL) {
         return NULL;
