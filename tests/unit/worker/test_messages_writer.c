@@ -255,7 +255,8 @@ static void expect_stream(const struct answer_part *parts, size_t count, enum an
     assert_string_equal(buffer_text(&told.transcript.lines), expected);
     told_free(&told);
 }
-#define EXPECT_STREAM(parts, finish, expected) expect_stream(parts, sizeof(parts) / sizeof(parts[0]), finish, expected)
+#define EXPECT_STREAM(parts, finish, expected)                                                                         \
+    expect_stream(parts, sizeof(parts) / sizeof((parts)[0]), finish, expected)
 
 static void expect_whole(const struct answer_part *parts, size_t count, const char *expected) {
     struct buffer out;
@@ -264,7 +265,7 @@ static void expect_whole(const struct answer_part *parts, size_t count, const ch
     expect_same_json(buffer_text(&out), expected);
     buffer_fini(&out);
 }
-#define EXPECT_WHOLE(parts, expected) expect_whole(parts, sizeof(parts) / sizeof(parts[0]), expected)
+#define EXPECT_WHOLE(parts, expected) expect_whole(parts, sizeof(parts) / sizeof((parts)[0]), expected)
 
 static void a_stream_is_written_byte_for_byte(void **state) {
     (void)state;
