@@ -53,10 +53,13 @@ struct answer_part {
     enum answer_finish finish; /* FINISH */
 };
 
+struct answer_told;
+
 /* Who takes the parts. After an event that turns out invalid the parts it gave must be thrown away. */
 struct answer_sink {
     void (*on_part)(void *context, const struct answer_part *part);
     void *context;
+    struct answer_told *told; /* what dialect_openai and dialect_gemini have told so far: answer_told.h; others: NULL */
 };
 
 /* What one event, or one whole answer, says. */
@@ -77,14 +80,6 @@ struct answer_event {
     struct span error_raw; /* the top-level error's value; empty when the whole object is the error */
 };
 
-/* What an upstream's error body says beyond its status. */
-struct answer_refusal {
-    bool is_context_length; /* the prompt is longer than the model's context */
-    bool is_credentials;    /* our key is wrong, or may not, or has no money left */
-    bool is_overloaded;
-    int64_t retry_after_ms; /* 0: the body does not say */
-};
-
 /* A stream, or one answer, as heard so far. */
 struct answer_listener {
     struct estimate output; /* of all text kinds: what was relayed, for want of usage */
@@ -101,6 +96,14 @@ struct answer_listener {
     int64_t tools;      /* dialects whose calls have no number of their own: tool calls begun so far */
     int64_t open_block; /* Anthropic: number of the block that is open, -1: none */
     uint8_t open_kind;  /* and what it is; the dialect's own numbering */
+};
+
+/* What the body of an upstream's refusal says beyond its status. */
+struct answer_refusal {
+    bool is_context_length;
+    bool is_credentials;
+    bool is_overloaded;
+    int64_t retry_after_ms;
 };
 
 /* A listener that has heard nothing. Owns nothing, needs no end. */

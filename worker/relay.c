@@ -79,6 +79,7 @@ static void on_head(void *context, const struct upstream_head *head) {
     struct request *request = context;
     request->attempt.head = *head;
     request->upstream_wait_ns += clock_mono_ns() - request->sent_upstream_mono_ns;
+    limits_hear_upstream(request);
     if (request_is_posted(request)) {
         return;
     }
@@ -157,7 +158,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         return;
     }
     const struct answer_listener before = request->listener;
-    openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard);
+    openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard, NULL);
     if (heard.is_error) {
         route_failed(request, SHM_UPSTREAM_STATUS, false);
         fail_or_retry(request, failure_of_stream_error());
@@ -174,6 +175,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         return;
     }
     settle_count(request);
+    limits_charge(request, request->shared->record.tokens.input_tokens + request->shared->record.tokens.output_tokens);
     if (!budget_top_up(request)) {
         request->listener = before;
         end_for_budget(request);
@@ -286,7 +288,7 @@ static void end_answer(struct request *request) {
         fail_or_retry(request, failure_of_garbage());
         return;
     }
-    openai_hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer), &heard);
+    openai_hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer), &heard, NULL);
     if (heard.is_invalid || heard.is_error || request->stream) {
         route_failed(request, heard.is_error ? SHM_UPSTREAM_STATUS : SHM_UPSTREAM_INVALID, false);
         fail_or_retry(request, heard.is_error ? failure_of_stream_error() : failure_of_garbage());

@@ -47,9 +47,9 @@ static void splice_cost(const struct answer_event *event, struct span data, bool
     CHECK(!was_strict || json_parse(&scratch, buffer_span(&out)));
     answer_listener_init(&listener);
     if (is_answer) {
-        openai_hear_answer(&listener, &scratch, buffer_span(&out), &again);
+        openai_hear_answer(&listener, &scratch, buffer_span(&out), &again, NULL);
     } else {
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, buffer_span(&out), &again);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, buffer_span(&out), &again, NULL);
     }
     CHECK(again.has_usage && !again.is_invalid);
     CHECK(memcmp(&again.usage.tokens, &event->usage.tokens, sizeof(again.usage.tokens)) == 0);
@@ -68,9 +68,9 @@ static void hear_whole(struct span data, bool is_answer) {
     struct answer_event event;
     answer_listener_init(&listener);
     if (is_answer) {
-        openai_hear_answer(&listener, &scratch, data, &event);
+        openai_hear_answer(&listener, &scratch, data, &event, NULL);
     } else {
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event, NULL);
     }
     CHECK(!event.is_invalid || !json_parse(&scratch, data) || json_type_of(&scratch, 0) != JSON_OBJECT);
     expect_sound(&event, data);
@@ -88,14 +88,14 @@ static void hear_stream(struct span text) {
     answer_listener_init(&listener);
     sse_init(&splitter, CAP_BYTES);
     while (sse_next(&splitter, &text, &cut) == SSE_EVENT) {
-        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event);
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, NULL);
         expect_sound(&event, cut.data);
         if (event.has_usage) {
             splice_cost(&event, cut.data, false);
         }
     }
     if (sse_finish(&splitter, &cut)) {
-        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event);
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, NULL);
         expect_sound(&event, cut.data);
     }
     expect_listener(&listener);
