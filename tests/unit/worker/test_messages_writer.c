@@ -5,7 +5,10 @@
 
 #include <cmocka.h>
 
+#include "worker/answer_told.h"
 #include "worker/dialect_anthropic.h"
+#include "worker/dialect_gemini.h"
+#include "worker/dialect_openai.h"
 #include "worker/messages_error.h"
 #include "worker/messages_writer.h"
 #include "worker/sse.h"
@@ -191,6 +194,112 @@ static void recorded_answers_say_the_same_when_written_anew(void **state) {
         count++;
     }
     assert_true(count >= 19);
+    fixtures_free(&fixtures);
+}
+
+/* Another dialect's reader. */
+struct reader {
+    void (*hear_event)(struct answer_listener *listener, struct json_doc *scratch, struct span name, struct span data,
+                       struct answer_event *out, const struct answer_sink *sink);
+    void (*hear_answer)(struct answer_listener *listener, struct json_doc *scratch, struct span body,
+                        struct answer_event *out, const struct answer_sink *sink);
+    bool is_gemini;
+};
+
+static void hear_with(const struct reader *reader, struct span text, bool is_stream, struct answer_listener *listener,
+                      const struct answer_sink *sink) {
+    struct answer_event out;
+    struct sse_splitter splitter;
+    struct sse_event event;
+    answer_listener_init(listener);
+    if (!is_stream) {
+        reader->hear_answer(listener, &scratch, text, &out, sink);
+        return;
+    }
+    sse_init(&splitter, CAP_BYTES);
+    while (sse_next(&splitter, &text, &event) == SSE_EVENT) {
+        if (event.has_data) {
+            reader->hear_event(listener, &scratch, event.name, event.data, &out, sink);
+        }
+    }
+    if (sse_finish(&splitter, &event)) {
+        reader->hear_event(listener, &scratch, event.name, event.data, &out, sink);
+    }
+    sse_fini(&splitter);
+    if (reader->is_gemini) {
+        gemini_hear_end(listener, sink);
+    }
+}
+
+/* Another provider's answer, written in both ways, can be read and says the same text, calls and counts. */
+static void check_foreign(const struct reader *reader, struct span text, bool is_recorded_stream, bool is_stream,
+                          int64_t tools, const char *name) {
+    struct messages_writer writer;
+    struct answer_listener listener;
+    struct answer_told already;
+    struct transcript heard;
+    struct told told;
+    struct relay relay = {.writer = &writer, .out = &told.text, .transcript = &heard, .is_fine = true};
+    struct answer_sink sink = {.on_part = on_part, .context = &relay, .told = &already};
+    transcript_init(&heard);
+    told_init(&told);
+    answer_told_init(&already);
+    messages_writer_init(&writer, "msg_test", "m", 7, is_stream, CAP_BYTES);
+    hear_with(reader, text, is_recorded_stream, &listener, &sink);
+    if (!relay.is_fine) {
+        fail_msg("%s cannot be told", name);
+    }
+    if (is_stream) {
+        messages_writer_end(&writer, ANSWER_FINISH_NONE, &listener.usage.tokens, &told.text);
+        read_stream(&told);
+        assert_true(told.listener.is_done);
+    } else if (messages_writer_write_whole(&writer, &listener.usage.tokens, &told.text)) {
+        read_whole(&told);
+    } else {
+        fail_msg("%s is no whole message", name);
+    }
+    bool has_one_choice = strstr(name, "-n2") == NULL && strstr(name, "-n3") == NULL;
+    if (has_one_choice && strstr(buffer_text(&heard.lines), "refusal") == NULL) {
+        assert_string_equal(buffer_text(&told.transcript.content), buffer_text(&heard.content));
+    }
+    if (told.transcript.tools != (tools < 0 ? 0 : tools)) {
+        fail_msg("%s: %lld calls, not %lld", name, (long long)told.transcript.tools, (long long)tools);
+    }
+    assert_true(told.listener.has_finish);
+    assert_int_equal(told.listener.usage.tokens.input_tokens, listener.usage.tokens.input_tokens);
+    assert_int_equal(told.listener.usage.tokens.output_tokens, listener.usage.tokens.output_tokens);
+    messages_writer_free(&writer);
+    transcript_free(&heard);
+    told_free(&told);
+}
+
+static void other_providers_answers_become_messages(void **state) {
+    (void)state;
+    const struct reader openai = {openai_hear_event, openai_hear_answer, false};
+    const struct reader gemini = {gemini_hear_event, gemini_hear_answer, true};
+    struct fixtures fixtures;
+    fixtures_load(&fixtures);
+    int count = 0;
+    for (int file = json_first(&fixtures.index, fixtures.files); file >= 0; file = json_next(&fixtures.index, file)) {
+        bool is_stream = fixture_is(&fixtures, file, "kind", "stream");
+        bool is_gemini = fixture_is(&fixtures, file, "api", "gemini.generateContent");
+        int error = json_member(&fixtures.index, json_member(&fixtures.index, file, "extra"), "error");
+        if ((!fixture_is(&fixtures, file, "api", "openai.chat") && !is_gemini) || error >= 0 ||
+            (!is_stream && !fixture_is(&fixtures, file, "kind", "json"))) {
+            continue;
+        }
+        char name[FIXTURE_PATH_BYTES];
+        struct buffer text;
+        fixture_open(&fixtures, file, name, &text);
+        if (strstr(name, "json-array") == NULL) {
+            int64_t tools = fixture_expected(&fixtures, file, "tool_call_count");
+            check_foreign(is_gemini ? &gemini : &openai, buffer_span(&text), is_stream, true, tools, name);
+            check_foreign(is_gemini ? &gemini : &openai, buffer_span(&text), is_stream, false, tools, name);
+            count++;
+        }
+        buffer_fini(&text);
+    }
+    assert_true(count >= 60);
     fixtures_free(&fixtures);
 }
 
@@ -504,6 +613,7 @@ static void errors_have_anthropics_form(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recorded_answers_say_the_same_when_written_anew),
+        cmocka_unit_test(other_providers_answers_become_messages),
         cmocka_unit_test(a_stream_is_written_byte_for_byte),
         cmocka_unit_test(finishes_are_named_as_anthropic_does),
         cmocka_unit_test(overlapping_calls_are_put_in_order),
