@@ -301,7 +301,7 @@ static bool write_function(struct making *making, int function, const char *fiel
     const struct json_doc *doc = making->doc;
     int name = json_member(doc, function, "name");
     int description = json_member(doc, function, "description");
-    if (json_type_of(doc, name) != JSON_STRING) {
+    if (json_type_of(doc, name) != JSON_STRING || json_string_is(doc, name, "")) {
         return refuse(making, field, "made of functions, each with a name");
     }
     json_begin_object(&making->json, NULL);
