@@ -17,15 +17,17 @@ struct hearing {
     struct span type;
     struct span status;
     struct span delta; /* the text of a Responses delta event */
+    struct span item;  /* what a Responses event adds */
     struct span usage; /* the best usage object so far */
     int usage_rank;
 };
 
 enum { USAGE_NONE, USAGE_GROQ, USAGE_RESPONSE, USAGE_ROOT };
 
-void openai_listener_init(struct openai_listener *listener) {
-    *listener = (struct openai_listener){.last_choice = -1};
-    estimate_init(&listener->output);
+void openai_listener_init(struct openai_listener *listener) { *listener = (struct openai_listener){.last_choice = -1}; }
+
+void openai_listener_expect(struct openai_listener *listener, struct span model) {
+    estimate_init(&listener->output, model);
 }
 
 /* How many bytes the inside of a JSON string has once unescaped. */
@@ -113,7 +115,9 @@ static void hear_function(struct hearing *hearing) {
         return;
     }
     while (json_scan_member(&hearing->scan, &name)) {
-        if (span_is(name, "name") || span_is(name, "arguments") || span_is(name, "input")) {
+        if (span_is(name, "name")) {
+            hearing->out->tool_calls += hear_string(hearing, OPENAI_TEXT_TOOL);
+        } else if (span_is(name, "arguments") || span_is(name, "input")) {
             (void)hear_string(hearing, OPENAI_TEXT_TOOL);
         } else {
             (void)json_scan_skip(&hearing->scan);
@@ -256,7 +260,9 @@ static void hear_item(struct hearing *hearing) {
         }
         if (span_is(name, "content") || span_is(name, "summary")) {
             (void)hear_text(hearing, is_reasoning ? OPENAI_TEXT_REASONING : OPENAI_TEXT_CONTENT, 0);
-        } else if (span_is(name, "arguments") || span_is(name, "name") || span_is(name, "input")) {
+        } else if (span_is(name, "name")) {
+            hearing->out->tool_calls += hear_string(hearing, OPENAI_TEXT_TOOL);
+        } else if (span_is(name, "arguments") || span_is(name, "input")) {
             (void)hear_string(hearing, OPENAI_TEXT_TOOL);
         } else {
             (void)json_scan_skip(&hearing->scan);
@@ -308,6 +314,8 @@ static bool hear_root_value(struct hearing *hearing, struct span name) {
         hear_owner(hearing, USAGE_RESPONSE);
     } else if (span_is(name, "output") && !hearing->is_stream) {
         hear_output(hearing);
+    } else if (span_is(name, "item") && hearing->is_stream) {
+        hearing->item = json_scan_skip(&hearing->scan);
     } else {
         return false;
     }
@@ -341,6 +349,22 @@ static void hear_root(struct hearing *hearing) {
     hearing->out->is_invalid = !json_scan_is_over(&hearing->scan);
 }
 
+/* The item that a Responses event adds: of a call, the name; its arguments come as deltas. */
+static void hear_added_item(struct hearing *hearing) {
+    struct span name;
+    hearing->scan = json_scan_of(hearing->item);
+    if (!json_scan_enter(&hearing->scan, '{')) {
+        return;
+    }
+    while (json_scan_member(&hearing->scan, &name)) {
+        if (span_is(name, "name")) {
+            hearing->out->tool_calls += hear_string(hearing, OPENAI_TEXT_TOOL);
+        } else {
+            (void)json_scan_skip(&hearing->scan);
+        }
+    }
+}
+
 /* What only the root's words tell: flat error objects, and the texts and ends of the Responses API. */
 static void weigh_words(struct hearing *hearing) {
     struct openai_event *out = hearing->out;
@@ -357,6 +381,9 @@ static void weigh_words(struct hearing *hearing) {
                   : is_refusal ? OPENAI_TEXT_REFUSAL
                                : OPENAI_TEXT_CONTENT,
                   hearing->delta);
+    }
+    if (span_is(type, "response.output_item.added")) {
+        hear_added_item(hearing);
     }
     bool is_terminal = span_is(type, "response.completed") || span_is(type, "response.incomplete") ||
                        span_is(type, "response.failed") || span_is(hearing->object, "response");
@@ -390,11 +417,13 @@ static void remember(struct openai_listener *listener, struct openai_event *out)
     }
     out->is_first_text = text_bytes != 0 && heard_bytes == 0;
     listener->text_events += text_bytes != 0;
+    listener->tool_calls += out->tool_calls;
     if (out->has_usage) {
         usage_merge(&listener->usage, &out->usage);
         listener->has_usage = true;
     }
     if (out->has_finish) {
+        estimate_break(&listener->output);
         listener->has_finish = true;
         memcpy(listener->finish_reason, out->finish_reason, sizeof(listener->finish_reason));
     }
@@ -404,7 +433,8 @@ static void remember(struct openai_listener *listener, struct openai_event *out)
 /* Walks one JSON object. An invalid one leaves no trace but is_invalid. */
 static void hear_object(struct openai_listener *listener, struct json_doc *scratch, struct span text, bool is_stream,
                         struct openai_event *out) {
-    struct estimate before = listener->output;
+    struct estimate before;
+    estimate_copy(&before, &listener->output);
     struct hearing hearing = {.listener = listener, .out = out, .is_stream = is_stream, .scan = json_scan_of(text)};
     hear_root(&hearing);
     if (!out->is_invalid) {
@@ -413,7 +443,7 @@ static void hear_object(struct openai_listener *listener, struct json_doc *scrat
     }
     if (out->is_invalid) {
         *out = (struct openai_event){.is_invalid = true};
-        listener->output = before;
+        estimate_copy(&listener->output, &before);
         return;
     }
     remember(listener, out);
@@ -444,11 +474,14 @@ void openai_hear_answer(struct openai_listener *listener, struct json_doc *scrat
 int64_t openai_output_estimate(const struct openai_listener *listener) {
     int64_t tokens = estimate_tokens(&listener->output);
     int64_t events = listener->text_events;
-    /* Servers that stream token by token send as many events as tokens: near the estimate, or somewhat above, they are
-     * the better count. */
-    if (events * 20 >= tokens * 19 && events * 3 <= tokens * 4) {
+    /* Servers that stream token by token send as many events as tokens: somewhat above the estimate, they are the
+     * better count. */
+    if (!estimate_is_exact(&listener->output) && events > tokens && events * 3 <= tokens * 4) {
         tokens = events;
     }
+    const int64_t *bytes = listener->text_bytes;
+    tokens += estimate_framing(&listener->output, (bytes[OPENAI_TEXT_CONTENT] | bytes[OPENAI_TEXT_REFUSAL]) != 0,
+                               bytes[OPENAI_TEXT_REASONING] != 0, listener->tool_calls);
     int64_t reported = listener->usage.clamped ? 0 : listener->usage.tokens.output_tokens;
     return tokens > reported ? tokens : reported;
 }

@@ -30,6 +30,7 @@ struct openai_event {
     bool is_first_text;                      /* the first text of this stream or answer lies in here */
     char finish_reason[OPENAI_FINISH_BYTES]; /* the raw value, of choice 0 if several; Responses: the status */
     int choice_count;
+    int tool_calls;                        /* that begin in this event */
     int64_t text_bytes[OPENAI_TEXT_KINDS]; /* output in this event, unescaped */
     struct usage_report usage;
     struct span usage_raw; /* the usage object's bytes, for openai_add_cost; empty without usage */
@@ -40,6 +41,7 @@ struct openai_event {
 struct openai_listener {
     struct estimate output; /* of all text kinds: what was relayed, for want of usage */
     int64_t text_bytes[OPENAI_TEXT_KINDS];
+    int64_t tool_calls;
     int64_t text_events;       /* events that carried text: at least so many tokens were generated */
     struct usage_report usage; /* merged; the last complete report wins */
     bool has_usage;
@@ -53,6 +55,10 @@ struct openai_listener {
 
 /* A listener that has heard nothing. Owns nothing, needs no end. */
 void openai_listener_init(struct openai_listener *listener);
+
+/* Says whose answer a fresh listener will hear, by the upstream's name for the model: that decides how output is
+ * estimated. */
+void openai_listener_expect(struct openai_listener *listener, struct span model);
 
 /* Takes in one stream event: its name (may be empty) and data. Fills *out and adds to the listener. */
 void openai_hear_event(struct openai_listener *listener, struct json_doc *scratch, struct span name, struct span data,

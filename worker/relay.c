@@ -330,15 +330,25 @@ static bool write_upstream_body(struct request *request) {
 
 static void forget_earlier_try(struct request *request) {
     openai_listener_init(&request->listener);
+    openai_listener_expect(&request->listener, span_text(request->attempt.route->model));
     sse_fini(&request->splitter);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
     buffer_clear(&request->answer);
     request->paused = false;
 }
 
+/* The prompt was counted as the model that was asked for counts; what the route leads to may count otherwise. */
+static void recount_prompt(struct request *request) {
+    const struct tokenizer *tokenizer = tokenizer_of(span_text(request->attempt.route->model));
+    request->chat.prompt_tokens =
+        estimate_convert(request->chat.prompt_tokens, request->chat.prompt_tokenizer, tokenizer);
+    request->chat.prompt_tokenizer = tokenizer;
+}
+
 struct verdict relay_send(struct request *request) {
     struct worker *worker = request->worker;
     forget_earlier_try(request);
+    recount_prompt(request);
     admit_price_route(request);
     struct verdict verdict = budget_cover(request);
     if (verdict.kind != ERROR_NONE) {

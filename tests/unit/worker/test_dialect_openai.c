@@ -346,6 +346,7 @@ static void output_without_usage_is_estimated(void **state) {
     struct openai_listener listener;
     struct openai_event out;
     openai_listener_init(&listener);
+    openai_listener_expect(&listener, SPAN_LITERAL("gpt-4o"));
     assert_int_equal(openai_output_estimate(&listener), 0);
     static const char *const words[] = {"The",   " quick", " brown", " fox", " jumps",
                                         " over", " the",   " lazy",  " dog", "."};
