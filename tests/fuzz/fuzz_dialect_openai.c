@@ -21,12 +21,12 @@ static void expect_counts(const struct token_counts *tokens) {
     CHECK(tokens->cached_input_tokens + tokens->cache_write_tokens <= tokens->input_tokens);
 }
 
-static void expect_sound(const struct openai_event *event, struct span data) {
+static void expect_sound(const struct answer_event *event, struct span data) {
     expect_inside(event->usage_raw, data);
     expect_inside(event->error_raw, data);
     CHECK(memchr(event->finish_reason, '\0', sizeof(event->finish_reason)) != NULL);
     CHECK(event->choice_count >= 0);
-    for (int kind = 0; kind < OPENAI_TEXT_KINDS; kind++) {
+    for (int kind = 0; kind < ANSWER_TEXT_KINDS; kind++) {
         CHECK(event->text_bytes[kind] >= 0 && (uint64_t)event->text_bytes[kind] <= data.len);
     }
     CHECK(!event->is_usage_only || event->has_usage);
@@ -37,40 +37,40 @@ static void expect_sound(const struct openai_event *event, struct span data) {
 }
 
 /* Adds a cost to an event that was heard in `data`, and hears it again. */
-static void splice_cost(const struct openai_event *event, struct span data, bool is_answer) {
+static void splice_cost(const struct answer_event *event, struct span data, bool is_answer) {
     struct buffer out;
-    struct openai_listener listener;
-    struct openai_event again;
+    struct answer_listener listener;
+    struct answer_event again;
     bool was_strict = json_parse(&scratch, data);
     buffer_init(&out, data.len + 4096);
     CHECK(openai_add_cost(data, event->usage_raw, COST_NUSD, &out));
     CHECK(!was_strict || json_parse(&scratch, buffer_span(&out)));
-    openai_listener_init(&listener);
+    answer_listener_init(&listener);
     if (is_answer) {
-        openai_hear_answer(&listener, &scratch, buffer_span(&out), &again);
+        openai_hear_answer(&listener, &scratch, buffer_span(&out), &again, NULL);
     } else {
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, buffer_span(&out), &again);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, buffer_span(&out), &again, NULL);
     }
     CHECK(again.has_usage && !again.is_invalid);
     CHECK(memcmp(&again.usage.tokens, &event->usage.tokens, sizeof(again.usage.tokens)) == 0);
     buffer_fini(&out);
 }
 
-static void expect_listener(const struct openai_listener *listener) {
-    CHECK(openai_output_estimate(listener) >= 0);
+static void expect_listener(const struct answer_listener *listener) {
+    CHECK(answer_output_estimate(listener) >= 0);
     if (listener->has_usage) {
         expect_counts(&listener->usage.tokens);
     }
 }
 
 static void hear_whole(struct span data, bool is_answer) {
-    struct openai_listener listener;
-    struct openai_event event;
-    openai_listener_init(&listener);
+    struct answer_listener listener;
+    struct answer_event event;
+    answer_listener_init(&listener);
     if (is_answer) {
-        openai_hear_answer(&listener, &scratch, data, &event);
+        openai_hear_answer(&listener, &scratch, data, &event, NULL);
     } else {
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event, NULL);
     }
     CHECK(!event.is_invalid || !json_parse(&scratch, data) || json_type_of(&scratch, 0) != JSON_OBJECT);
     expect_sound(&event, data);
@@ -83,19 +83,19 @@ static void hear_whole(struct span data, bool is_answer) {
 static void hear_stream(struct span text) {
     struct sse_splitter splitter;
     struct sse_event cut;
-    struct openai_listener listener;
-    struct openai_event event;
-    openai_listener_init(&listener);
+    struct answer_listener listener;
+    struct answer_event event;
+    answer_listener_init(&listener);
     sse_init(&splitter, CAP_BYTES);
     while (sse_next(&splitter, &text, &cut) == SSE_EVENT) {
-        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event);
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, NULL);
         expect_sound(&event, cut.data);
         if (event.has_usage) {
             splice_cost(&event, cut.data, false);
         }
     }
     if (sse_finish(&splitter, &cut)) {
-        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event);
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, NULL);
         expect_sound(&event, cut.data);
     }
     expect_listener(&listener);

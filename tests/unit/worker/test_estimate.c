@@ -5,6 +5,8 @@
 
 #include <cmocka.h>
 
+#include "worker/dialect_anthropic.h"
+#include "worker/dialect_gemini.h"
 #include "worker/dialect_openai.h"
 #include "worker/sse.h"
 
@@ -36,112 +38,46 @@ static int compare_numbers(const void *a, const void *b) {
     return (first > second) - (first < second);
 }
 
-/* ---- hearing answers ---- */
+typedef void hear_event_fn(struct answer_listener *listener, struct json_doc *scratch, struct span name,
+                           struct span data, struct answer_event *out, const struct answer_sink *sink);
+typedef void hear_answer_fn(struct answer_listener *listener, struct json_doc *scratch, struct span body,
+                            struct answer_event *out, const struct answer_sink *sink);
 
-/* Takes a string, or any other value as it is written, for output of a kind. */
-static void take(struct openai_listener *heard, enum openai_text kind, const struct json_doc *doc, int value) {
-    struct span raw = json_raw(doc, value);
-    if (raw.len == 0) {
-        return;
-    }
-    if (heard->last_text != (uint8_t)kind) {
-        estimate_break(&heard->output);
-        heard->last_text = (uint8_t)kind;
-    }
-    if (json_type_of(doc, value) == JSON_STRING) {
-        raw = span_of(raw.base + 1, raw.len - 2);
-    }
-    heard->text_bytes[kind] += (int64_t)raw.len;
-    estimate_add_json(&heard->output, raw);
-}
-
-/* A whole block of an Anthropic answer, or its beginning in a stream. */
-static void hear_anthropic_block(struct openai_listener *heard, const struct json_doc *doc, int block) {
-    int type = json_member(doc, block, "type");
-    take(heard, OPENAI_TEXT_CONTENT, doc, json_member(doc, block, "text"));
-    take(heard, OPENAI_TEXT_REASONING, doc, json_member(doc, block, "thinking"));
-    if (json_string_is(doc, type, "tool_use")) {
-        heard->tool_calls++;
-        take(heard, OPENAI_TEXT_TOOL, doc, json_member(doc, block, "name"));
-        int input = json_member(doc, block, "input");
-        if (json_size(doc, input) > 0) {
-            take(heard, OPENAI_TEXT_TOOL, doc, input);
-        }
-    }
-    /* What others than the model write into the answer, and what nobody may read. */
-    heard->is_error |= json_string_is(doc, type, "redacted_thinking") || json_string_is(doc, type, "server_tool_use");
-}
-
-static void hear_anthropic(struct openai_listener *heard, const struct json_doc *doc) {
-    int content = json_member(doc, 0, "content");
-    for (int block = json_type_of(doc, content) == JSON_ARRAY ? json_first(doc, content) : -1; block >= 0;
-         block = json_next(doc, block)) {
-        hear_anthropic_block(heard, doc, block);
-    }
-    hear_anthropic_block(heard, doc, json_member(doc, 0, "content_block"));
-    int delta = json_member(doc, 0, "delta");
-    take(heard, OPENAI_TEXT_CONTENT, doc, json_member(doc, delta, "text"));
-    take(heard, OPENAI_TEXT_REASONING, doc, json_member(doc, delta, "thinking"));
-    take(heard, OPENAI_TEXT_TOOL, doc, json_member(doc, delta, "partial_json"));
-}
-
-/* Thoughts are summaries of what was counted: they are left out, and so are their tokens. */
-static void hear_gemini_part(struct openai_listener *heard, const struct json_doc *doc, int part) {
-    if (json_type_of(doc, json_member(doc, part, "thought")) == JSON_TRUE) {
-        return;
-    }
-    int call = json_member(doc, part, "functionCall");
-    take(heard, OPENAI_TEXT_CONTENT, doc, json_member(doc, part, "text"));
-    heard->tool_calls += call >= 0;
-    take(heard, OPENAI_TEXT_TOOL, doc, json_member(doc, call, "name"));
-    take(heard, OPENAI_TEXT_TOOL, doc, json_member(doc, call, "args"));
-    heard->is_error |= json_member(doc, part, "executableCode") >= 0;
-}
-
-static void hear_gemini(struct openai_listener *heard, const struct json_doc *doc) {
-    int candidates = json_member(doc, 0, "candidates");
-    int content = json_member(doc, json_size(doc, candidates) > 0 ? json_first(doc, candidates) : -1, "content");
-    int parts = json_member(doc, content, "parts");
-    for (int part = json_type_of(doc, parts) == JSON_ARRAY ? json_first(doc, parts) : -1; part >= 0;
-         part = json_next(doc, part)) {
-        hear_gemini_part(heard, doc, part);
-    }
-}
-
-struct answer {
-    bool is_stream;
-    bool is_anthropic;
-    bool is_gemini;
+static const struct dialect {
+    const char *api;
+    hear_event_fn *hear_event;
+    hear_answer_fn *hear_answer;
+    bool sums_up_reasoning; /* what it sends of it is not what it counts, but the count stands apart */
+} dialects[] = {
+    {"anthropic.messages", anthropic_hear_event, anthropic_hear_answer, false},
+    {"gemini.generateContent", gemini_hear_event, gemini_hear_answer, true},
+    {"openai.chat", openai_hear_event, openai_hear_answer, false},
+    {"openai.completions", openai_hear_event, openai_hear_answer, false},
+    {"openai.responses", openai_hear_event, openai_hear_answer, false},
 };
 
-static void hear_native(struct openai_listener *heard, const struct answer *answer, struct json_doc *doc,
-                        struct span text) {
-    if (json_parse(doc, text) && answer->is_anthropic) {
-        hear_anthropic(heard, doc);
-    } else if (doc->error == NULL && answer->is_gemini) {
-        hear_gemini(heard, doc);
+static const struct dialect *dialect_of(const struct fixtures *fixtures, int file) {
+    for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++) {
+        if (fixture_is(fixtures, file, "api", dialects[i].api)) {
+            return &dialects[i];
+        }
     }
+    return NULL;
 }
 
-static void hear_fixture(struct span text, const struct answer *answer, struct openai_listener *listener) {
+static void hear_fixture(struct span text, const struct dialect *dialect, bool is_stream,
+                         struct answer_listener *listener) {
     struct json_doc scratch;
     struct sse_splitter splitter;
     struct sse_event event;
-    struct openai_event out;
-    bool is_native = answer->is_anthropic || answer->is_gemini;
+    struct answer_event out;
     json_doc_init(&scratch);
     sse_init(&splitter, CAP_BYTES);
-    if (!answer->is_stream && is_native) {
-        hear_native(listener, answer, &scratch, text);
-    } else if (!answer->is_stream) {
-        openai_hear_answer(listener, &scratch, text, &out);
+    if (!is_stream) {
+        dialect->hear_answer(listener, &scratch, text, &out, NULL);
     }
-    while (answer->is_stream && sse_next(&splitter, &text, &event) == SSE_EVENT) {
-        if (is_native) {
-            hear_native(listener, answer, &scratch, event.data);
-        } else {
-            openai_hear_event(listener, &scratch, event.name, event.data, &out);
-        }
+    while (is_stream && sse_next(&splitter, &text, &event) == SSE_EVENT) {
+        dialect->hear_event(listener, &scratch, event.name, event.data, &out, NULL);
     }
     sse_fini(&splitter);
     json_doc_fini(&scratch);
@@ -171,7 +107,7 @@ static struct span model_of(const struct fixtures *fixtures, int file, struct sp
  * called, texts that a filter held back. */
 static bool has_unseen_part(struct span text) {
     static const char *const marks[] = {"reasoning_summary_text", "toolUsePromptTokenCount", "\"SAFETY\"",
-                                        "UNEXPECTED_TOOL_CALL"};
+                                        "UNEXPECTED_TOOL_CALL",   "redacted_thinking",       "server_tool_use"};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
         if (memmem(text.base, text.len, marks[i], strlen(marks[i])) != NULL) {
             return true;
@@ -182,20 +118,21 @@ static bool has_unseen_part(struct span text) {
 
 /* Only texts that were relayed in full can be compared: not hidden reasoning, and not counts that are of less than half
  * the text. */
-static bool is_comparable(const struct openai_listener *heard, const struct answer *answer, int64_t true_tokens,
+static bool is_comparable(const struct answer_listener *heard, const struct dialect *dialect, int64_t true_tokens,
                           int64_t reasoning_tokens) {
     const int64_t *bytes = heard->text_bytes;
     bool has_text = (bytes[0] | bytes[1] | bytes[2] | bytes[3]) != 0;
-    bool is_hidden = !answer->is_gemini && reasoning_tokens > bytes[OPENAI_TEXT_REASONING];
+    bool is_hidden = dialect->sums_up_reasoning ? bytes[ANSWER_TEXT_REASONING] != 0
+                                                : reasoning_tokens > bytes[ANSWER_TEXT_REASONING];
     return true_tokens > 0 && has_text && !is_hidden && !heard->is_error && !heard->usage.contradicts &&
            estimate_tokens(&heard->output) < 2 * true_tokens + SHORT_TOKENS / 2;
 }
 
-static void add_error(struct errors *errors, const struct openai_listener *heard, int64_t true_tokens,
+static void add_error(struct errors *errors, const struct answer_listener *heard, int64_t true_tokens,
                       const char *name) {
-    struct openai_listener without_usage = *heard;
+    struct answer_listener without_usage = *heard;
     without_usage.usage = (struct usage_report){0};
-    int64_t estimated = openai_output_estimate(&without_usage);
+    int64_t estimated = answer_output_estimate(&without_usage);
     int64_t error = (estimated - true_tokens) * 1000 / true_tokens;
     bool is_short = true_tokens < SHORT_TOKENS;
     print_message("%7lld %8lld %8lld %+7.1f%% %s %s\n", (long long)true_tokens,
@@ -212,24 +149,23 @@ static void add_error(struct errors *errors, const struct openai_listener *heard
 }
 
 static void judge_fixture(struct errors *errors, const struct fixtures *fixtures, int file) {
-    struct answer answer = {.is_stream = fixture_is(fixtures, file, "kind", "stream"),
-                            .is_anthropic = fixture_is(fixtures, file, "api", "anthropic.messages"),
-                            .is_gemini = fixture_is(fixtures, file, "api", "gemini.generateContent")};
+    const struct dialect *dialect = dialect_of(fixtures, file);
+    bool is_stream = fixture_is(fixtures, file, "kind", "stream");
     int64_t true_tokens = fixture_expected(fixtures, file, "completion_tokens");
     int64_t reasoning_tokens = fixture_expected(fixtures, file, "reasoning_tokens");
-    if ((!answer.is_stream && !fixture_is(fixtures, file, "kind", "json")) || true_tokens <= 0) {
+    if (dialect == NULL || (!is_stream && !fixture_is(fixtures, file, "kind", "json")) || true_tokens <= 0) {
         return;
     }
     char name[FIXTURE_PATH_BYTES];
     char model[MODEL_BYTES];
     struct buffer text;
-    struct openai_listener heard;
+    struct answer_listener heard;
     fixture_open(fixtures, file, name, &text);
-    openai_listener_init(&heard);
-    openai_listener_expect(&heard, model_of(fixtures, file, buffer_span(&text), model));
-    hear_fixture(buffer_span(&text), &answer, &heard);
-    true_tokens -= answer.is_gemini && reasoning_tokens > 0 ? reasoning_tokens : 0;
-    if (!has_unseen_part(buffer_span(&text)) && is_comparable(&heard, &answer, true_tokens, reasoning_tokens)) {
+    answer_listener_init(&heard);
+    answer_listener_expect(&heard, model_of(fixtures, file, buffer_span(&text), model));
+    hear_fixture(buffer_span(&text), dialect, is_stream, &heard);
+    true_tokens -= dialect->sums_up_reasoning && reasoning_tokens > 0 ? reasoning_tokens : 0;
+    if (!has_unseen_part(buffer_span(&text)) && is_comparable(&heard, dialect, true_tokens, reasoning_tokens)) {
         add_error(errors, &heard, true_tokens, name);
     }
     buffer_fini(&text);
