@@ -40,12 +40,6 @@ static bool read_undo(const struct shm_map *map, const void *row, void *out, siz
     return atomic_load_explicit(&undo->turn, memory_order_relaxed) == turn;
 }
 
-static uint32_t version_in(const void *copy) {
-    uint32_t version = 0;
-    memcpy(&version, copy, sizeof(version));
-    return version;
-}
-
 bool shm_row_read(const struct shm_map *map, const void *row, void *out, size_t bytes) {
     const _Atomic uint32_t *version = row;
     for (int i = 0; i < READ_TRIES; i++) {
@@ -55,7 +49,7 @@ bool shm_row_read(const struct shm_map *map, const void *row, void *out, size_t 
         }
         if (before % 2 != 0) {
             if (read_undo(map, row, out, bytes)) {
-                return version_in(out) != 0;
+                return true;
             }
             continue;
         }
@@ -89,7 +83,7 @@ void shm_row_mend(const struct shm_map *map) {
     uint64_t before[SHM_ROW_BYTES_MOST / sizeof(uint64_t)];
     copy_out(undo->words, before, undo->bytes);
     write_guarded((void *)version, before, undo->bytes);
-    atomic_store_explicit(version, version_in(before) == 0 ? 0 : odd + 1, memory_order_release);
+    atomic_store_explicit(version, odd + 1, memory_order_release);
 }
 
 static void keep_undo(const struct shm_map *map, const void *row, size_t bytes) {
@@ -111,8 +105,10 @@ void shm_row_write(const struct shm_map *map, void *row, const void *from, size_
     if (before != 0 && memcmp((char *)row + skip, (const char *)from + skip, bytes - skip) == 0) {
         return;
     }
-    keep_undo(map, row, bytes);
-    atomic_store_explicit(version, before | 1, memory_order_release);
+    if (before != 0) { /* nobody reads a row of version 0 */
+        keep_undo(map, row, bytes);
+        atomic_store_explicit(version, before | 1, memory_order_release);
+    }
     write_guarded(row, from, bytes);
     uint32_t even = (before | 1) + 1;
     atomic_store_explicit(version, even != 0 ? even : 2, memory_order_release);

@@ -360,3 +360,33 @@ def test_a_refused_body_takes_nothing(own_relay, mock):
     assert relay.get("/v1/key", key).json()["remaining"] == before
     assert case.count == 0 and relay.records() == []
     assert relay.chat(key, case.body(max_tokens=10)).status == 200
+
+
+# --- sizes ---
+
+def test_keys_beyond_the_capacity_are_refused_by_name(own_relay):
+    relay = own_relay({"capacity": {"keys": 16, "tenants": 16}})
+    relay.create_tenant("t")
+    keys = [relay.create_key("t", "--models", "test-model") for _ in range(16)]
+    refused = relay.cli("key", "create", "--tenant", "t")
+    assert refused.code == 1 and "capacity.keys" in refused.err and "restart" in refused.err
+    # A reload does not make the tables larger: it must not pretend to.
+    relay.write_config({**relay.settings, "capacity": {"keys": 4096, "tenants": 4096}})
+    relay.ok("reload")
+    for _ in range(2):
+        refused = relay.cli("key", "create", "--tenant", "t")
+        assert refused.code == 1 and "capacity.keys" in refused.err and "restart" in refused.err
+    for number in range(15):
+        relay.create_tenant(f"t{number}")
+    refused = relay.cli("tenant", "create", "one-too-many")
+    assert refused.code == 1 and "capacity.tenants" in refused.err
+    relay.stop()
+    relay.start()
+    keys.append(relay.create_key("t"))
+    relay.create_tenant("one-more")
+    assert all(relay.get("/v1/models", key).status == 200 for key in keys)
+    # And with less room than it needs it does not start, and says why.
+    relay.stop()
+    relay.write_config({**relay.settings, "capacity": {"keys": 16, "tenants": 16}})
+    relay.spawn()
+    assert relay.wait_exit() != 0 and "capacity." in relay.stderr + relay.stdout
