@@ -6,6 +6,7 @@
 #include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
+#include "worker/queue.h"
 #include "worker/reply.h"
 #include "worker/route.h"
 #include "worker/worker_state.h"
@@ -112,7 +113,9 @@ static void fill_record(struct request *request) {
     struct shm_usage_record_sh *record = &slot->record;
     slot->key_index = request->key_index;
     slot->tenant_index = request->key.tenant_index;
+    slot->pair_row = request->pair_row;
     record->start_wall_ns = request->start_wall_ns;
+    record->wait_ns = queue_waited_ns(request);
     record->tenant_id = request->key.tenant_index;
     record->key_number = request->key_index;
     record->markup = request->tenant.markup;
@@ -168,10 +171,7 @@ static struct verdict take_slot(struct request *request) {
     return verdict_of(ERROR_NONE);
 }
 
-struct verdict admit_request(struct request *request) {
-    if (!server_takes_work(request->worker)) {
-        return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
-    }
+static struct verdict check(struct request *request) {
     struct verdict verdict = read_body(request);
     if (verdict.kind == ERROR_NONE) {
         verdict = find_model(request);
@@ -179,8 +179,32 @@ struct verdict admit_request(struct request *request) {
     if (verdict.kind == ERROR_NONE && !admit_may_price(request, request->model_asked)) {
         verdict = verdict_of(ERROR_model_not_priced);
     }
+    return verdict;
+}
+
+/* Takes the limits, unless others of its key stand before it. */
+static struct verdict take_turn(struct request *request) {
+    if (!queue_is_turn(request)) {
+        struct verdict verdict = verdict_with(ERROR_rate_limit_exceeded, NULL,
+                                              "Other requests of this key wait for its rate limit. Try again later.");
+        verdict.retry_after_ms = 1000;
+        verdict.shortage = SHORT_OF_REQUESTS;
+        return verdict;
+    }
+    return limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));
+}
+
+struct verdict admit_request(struct request *request) {
+    struct verdict verdict = {.kind = ERROR_NONE};
+    if (!server_takes_work(request->worker)) {
+        return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
+    }
+    if (!request->is_checked) {
+        verdict = check(request);
+        request->is_checked = verdict.kind == ERROR_NONE;
+    }
     if (verdict.kind == ERROR_NONE) {
-        verdict = limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));
+        verdict = take_turn(request);
     }
     return verdict.kind == ERROR_NONE ? take_slot(request) : verdict;
 }

@@ -43,6 +43,11 @@ bool budget_applies(const struct request *request) {
     return false;
 }
 
+static int64_t taken_nusd(const struct request *request, int level, int window) {
+    struct balance now = shm_balance_read(&account_of(request, level)->balances[window]);
+    return money_add(now.spent_nusd, now.held_nusd);
+}
+
 /* What may still be held, by the tightest limit; INT64_MAX without one. *tightest tells which (level x windows +
  * window). */
 static int64_t available_nusd(const struct request *request, int *tightest) {
@@ -52,8 +57,7 @@ static int64_t available_nusd(const struct request *request, int *tightest) {
         if (limit < 0) {
             continue;
         }
-        struct balance now = shm_balance_read(&account_of(request, at / SHM_WINDOWS)->balances[at % SHM_WINDOWS]);
-        int64_t left = limit - money_add(now.spent_nusd, now.held_nusd);
+        int64_t left = limit - taken_nusd(request, at / SHM_WINDOWS, at % SHM_WINDOWS);
         left = left > 0 ? left : 0;
         if (left < least) {
             least = left;
@@ -61,6 +65,19 @@ static int64_t available_nusd(const struct request *request, int *tightest) {
         }
     }
     return least;
+}
+
+struct budget_view budget_view_of(const struct request *request, enum shm_window window) {
+    struct budget_view view = {.limit_nusd = -1, .left_nusd = -1};
+    for (int level = 0; level < LEVELS; level++) {
+        int64_t limit = limit_of(request, level, (int)window);
+        int64_t left = limit - taken_nusd(request, level, (int)window);
+        left = left > 0 ? left : 0;
+        if (limit >= 0 && (view.limit_nusd < 0 || left < view.left_nusd)) {
+            view = (struct budget_view){limit, left};
+        }
+    }
+    return view;
 }
 
 static void give_back(const struct request *request, int count, int64_t amount_nusd) {

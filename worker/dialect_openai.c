@@ -1,5 +1,6 @@
 #include "worker/dialect_openai.h"
 
+#include "worker/dialect_openai_parts.h"
 #include "worker/json_scan.h"
 
 /* Parts within parts: a thinking part holds text parts, nothing holds more. */
@@ -7,8 +8,9 @@ enum { PARTS_DEPTH_MOST = 2 };
 
 /* One event or answer being heard. */
 struct hearing {
-    struct openai_listener *listener;
-    struct openai_event *out;
+    struct answer_listener *listener;
+    struct answer_event *out;
+    const struct answer_sink *sink; /* NULL: nobody wants the parts */
     struct json_scan scan;
     bool is_stream;
     int64_t choice; /* index of the choice, or output item, the cursor is in */
@@ -23,44 +25,12 @@ struct hearing {
 
 enum { USAGE_NONE, USAGE_GROQ, USAGE_RESPONSE, USAGE_ROOT };
 
-void openai_listener_init(struct openai_listener *listener) {
-    *listener = (struct openai_listener){.last_choice = -1};
-    estimate_init(&listener->output);
-}
-
-/* How many bytes the inside of a JSON string has once unescaped. */
-static int64_t unescaped_bytes(struct span inside) {
-    size_t bytes = inside.len;
-    const char *end = inside.base + inside.len;
-    const char *at = inside.base;
-    while (at != end && (at = memchr(at, '\\', (size_t)(end - at))) != NULL && end - at >= 2) {
-        bool is_unicode = at[1] == 'u' && end - at >= 6;
-        /* \uXXXX stands for one to three bytes; a pair of them for four. */
-        bool is_ascii = is_unicode && at[2] == '0' && at[3] == '0' && at[4] < '8';
-        bool is_short = is_unicode && at[2] == '0' && at[3] < '8';
-        bool is_surrogate = is_unicode && (at[2] | 0x20) == 'd' && at[3] >= '8';
-        bytes -= is_ascii ? 5 : is_short || is_surrogate ? 4 : is_unicode ? 3 : 1;
-        at += is_unicode ? 6 : 2;
-    }
-    return (int64_t)bytes;
-}
-
-static void take_text(struct hearing *hearing, enum openai_text kind, struct span inside) {
-    struct openai_listener *listener = hearing->listener;
-    if (inside.len == 0) {
-        return;
-    }
-    if (listener->last_choice != hearing->choice || listener->last_text != (uint8_t)kind) {
-        estimate_break(&listener->output);
-        listener->last_choice = hearing->choice;
-        listener->last_text = (uint8_t)kind;
-    }
-    hearing->out->text_bytes[kind] += unescaped_bytes(inside);
-    estimate_add_json(&listener->output, inside);
+static void take_text(struct hearing *hearing, enum answer_text kind, struct span inside) {
+    answer_take_text(hearing->listener, hearing->out, hearing->choice, kind, inside);
 }
 
 /* Takes the value at the cursor as text when it is a string; skips any other. */
-static bool hear_string(struct hearing *hearing, enum openai_text kind) {
+static bool hear_string(struct hearing *hearing, enum answer_text kind) {
     struct span inside;
     if (!json_scan_string(&hearing->scan, &inside)) {
         (void)json_scan_skip(&hearing->scan);
@@ -70,11 +40,11 @@ static bool hear_string(struct hearing *hearing, enum openai_text kind) {
     return inside.len != 0;
 }
 
-static bool hear_text(struct hearing *hearing, enum openai_text kind, int depth);
+static bool hear_text(struct hearing *hearing, enum answer_text kind, int depth);
 
 /* One part of a content array: {"type":"text","text"}, {"type":"thinking","thinking":[parts]}, {"refusal"}, summaries.
  */
-static void hear_part(struct hearing *hearing, enum openai_text kind, int depth) {
+static void hear_part(struct hearing *hearing, enum answer_text kind, int depth) {
     struct span name;
     if (!json_scan_enter(&hearing->scan, '{')) {
         (void)hear_string(hearing, kind);
@@ -84,9 +54,9 @@ static void hear_part(struct hearing *hearing, enum openai_text kind, int depth)
         if (span_is(name, "text")) {
             (void)hear_string(hearing, kind);
         } else if (span_is(name, "thinking")) {
-            (void)hear_text(hearing, OPENAI_TEXT_REASONING, depth + 1);
+            (void)hear_text(hearing, ANSWER_TEXT_REASONING, depth + 1);
         } else if (span_is(name, "refusal")) {
-            (void)hear_string(hearing, OPENAI_TEXT_REFUSAL);
+            (void)hear_string(hearing, ANSWER_TEXT_REFUSAL);
         } else {
             (void)json_scan_skip(&hearing->scan);
         }
@@ -94,7 +64,7 @@ static void hear_part(struct hearing *hearing, enum openai_text kind, int depth)
 }
 
 /* A text, or an array of parts. Returns whether there was any. */
-static bool hear_text(struct hearing *hearing, enum openai_text kind, int depth) {
+static bool hear_text(struct hearing *hearing, enum answer_text kind, int depth) {
     if (depth >= PARTS_DEPTH_MOST || !json_scan_enter(&hearing->scan, '[')) {
         return hear_string(hearing, kind);
     }
@@ -114,7 +84,7 @@ static void hear_function(struct hearing *hearing) {
     }
     while (json_scan_member(&hearing->scan, &name)) {
         if (span_is(name, "name") || span_is(name, "arguments") || span_is(name, "input")) {
-            (void)hear_string(hearing, OPENAI_TEXT_TOOL);
+            (void)hear_string(hearing, ANSWER_TEXT_TOOL);
         } else {
             (void)json_scan_skip(&hearing->scan);
         }
@@ -152,11 +122,11 @@ static void hear_message(struct hearing *hearing) {
     }
     while (json_scan_member(&hearing->scan, &name)) {
         if (span_is(name, "content")) {
-            (void)hear_text(hearing, OPENAI_TEXT_CONTENT, 0);
+            (void)hear_text(hearing, ANSWER_TEXT_CONTENT, 0);
         } else if (!has_reasoning && (span_is(name, "reasoning_content") || span_is(name, "reasoning"))) {
-            has_reasoning = hear_text(hearing, OPENAI_TEXT_REASONING, 0);
+            has_reasoning = hear_text(hearing, ANSWER_TEXT_REASONING, 0);
         } else if (span_is(name, "refusal")) {
-            (void)hear_string(hearing, OPENAI_TEXT_REFUSAL);
+            (void)hear_string(hearing, ANSWER_TEXT_REFUSAL);
         } else if (span_is(name, "tool_calls")) {
             hear_tool_calls(hearing);
         } else if (span_is(name, "function_call")) {
@@ -178,7 +148,7 @@ static int64_t read_index(struct span text) {
 
 /* Keeps a finish reason, preferring choice 0's. */
 static void take_finish(struct hearing *hearing, int64_t choice, struct span reason) {
-    struct openai_event *out = hearing->out;
+    struct answer_event *out = hearing->out;
     if (reason.len == 0 || (out->has_finish && choice > hearing->finish_choice)) {
         return;
     }
@@ -200,7 +170,7 @@ static void hear_choice(struct hearing *hearing) {
         if (span_is(name, hearing->is_stream ? "delta" : "message")) {
             hear_message(hearing);
         } else if (span_is(name, "text")) {
-            (void)hear_string(hearing, OPENAI_TEXT_CONTENT);
+            (void)hear_string(hearing, ANSWER_TEXT_CONTENT);
         } else if (span_is(name, "index")) {
             hearing->choice = read_index(json_scan_skip(&hearing->scan));
         } else if (!span_is(name, "finish_reason") || !json_scan_string(&hearing->scan, &reason)) {
@@ -217,8 +187,14 @@ static void hear_choices(struct hearing *hearing) {
     }
     hearing->out->has_choices = true;
     while (json_scan_element(&hearing->scan)) {
+        const char *from = hearing->scan.at;
         hearing->choice = hearing->out->choice_count++;
+        int64_t place = hearing->choice;
         hear_choice(hearing);
+        if (hearing->sink != NULL) {
+            openai_tell_choice(hearing->sink, span_of(from, (size_t)(hearing->scan.at - from)), place,
+                               hearing->is_stream);
+        }
     }
 }
 
@@ -255,9 +231,9 @@ static void hear_item(struct hearing *hearing) {
             continue;
         }
         if (span_is(name, "content") || span_is(name, "summary")) {
-            (void)hear_text(hearing, is_reasoning ? OPENAI_TEXT_REASONING : OPENAI_TEXT_CONTENT, 0);
+            (void)hear_text(hearing, is_reasoning ? ANSWER_TEXT_REASONING : ANSWER_TEXT_CONTENT, 0);
         } else if (span_is(name, "arguments") || span_is(name, "name") || span_is(name, "input")) {
-            (void)hear_string(hearing, OPENAI_TEXT_TOOL);
+            (void)hear_string(hearing, ANSWER_TEXT_TOOL);
         } else {
             (void)json_scan_skip(&hearing->scan);
         }
@@ -343,7 +319,7 @@ static void hear_root(struct hearing *hearing) {
 
 /* What only the root's words tell: flat error objects, and the texts and ends of the Responses API. */
 static void weigh_words(struct hearing *hearing) {
-    struct openai_event *out = hearing->out;
+    struct answer_event *out = hearing->out;
     struct span type = hearing->type;
     out->is_error |= span_is(hearing->object, "error") || span_is(type, "error") || span_is(type, "response.failed");
     if (span_starts_with(type, "response.") && hearing->delta.len != 0) {
@@ -352,10 +328,10 @@ static void weigh_words(struct hearing *hearing) {
             span_starts_with(type, "response.function_call") || span_starts_with(type, "response.custom_tool");
         bool is_refusal = span_starts_with(type, "response.refusal");
         take_text(hearing,
-                  is_reasoning ? OPENAI_TEXT_REASONING
-                  : is_tool    ? OPENAI_TEXT_TOOL
-                  : is_refusal ? OPENAI_TEXT_REFUSAL
-                               : OPENAI_TEXT_CONTENT,
+                  is_reasoning ? ANSWER_TEXT_REASONING
+                  : is_tool    ? ANSWER_TEXT_TOOL
+                  : is_refusal ? ANSWER_TEXT_REFUSAL
+                               : ANSWER_TEXT_CONTENT,
                   hearing->delta);
     }
     bool is_terminal = span_is(type, "response.completed") || span_is(type, "response.incomplete") ||
@@ -366,7 +342,7 @@ static void weigh_words(struct hearing *hearing) {
 }
 
 static void read_usage(struct hearing *hearing, struct json_doc *scratch) {
-    struct openai_event *out = hearing->out;
+    struct answer_event *out = hearing->out;
     if (hearing->usage.len == 0) {
         return;
     }
@@ -379,55 +355,38 @@ static void read_usage(struct hearing *hearing, struct json_doc *scratch) {
     out->is_usage_only = out->has_usage && out->has_choices && out->choice_count == 0 && !out->is_error;
 }
 
-/* Adds what one event said to what was heard before. */
-static void remember(struct openai_listener *listener, struct openai_event *out) {
-    int64_t text_bytes = 0;
-    int64_t heard_bytes = 0;
-    for (int kind = 0; kind < OPENAI_TEXT_KINDS; kind++) {
-        heard_bytes += listener->text_bytes[kind];
-        text_bytes += out->text_bytes[kind];
-        listener->text_bytes[kind] += out->text_bytes[kind];
-    }
-    out->is_first_text = text_bytes != 0 && heard_bytes == 0;
-    listener->text_events += text_bytes != 0;
-    if (out->has_usage) {
-        usage_merge(&listener->usage, &out->usage);
-        listener->has_usage = true;
-    }
-    if (out->has_finish) {
-        listener->has_finish = true;
-        memcpy(listener->finish_reason, out->finish_reason, sizeof(listener->finish_reason));
-    }
-    listener->is_error |= out->is_error;
-}
-
 /* Walks one JSON object. An invalid one leaves no trace but is_invalid. */
-static void hear_object(struct openai_listener *listener, struct json_doc *scratch, struct span text, bool is_stream,
-                        struct openai_event *out) {
+static void hear_object(struct answer_listener *listener, struct json_doc *scratch, struct span text, bool is_stream,
+                        struct answer_event *out, const struct answer_sink *sink) {
     struct estimate before = listener->output;
-    struct hearing hearing = {.listener = listener, .out = out, .is_stream = is_stream, .scan = json_scan_of(text)};
+    struct hearing hearing = {
+        .listener = listener, .out = out, .sink = sink, .is_stream = is_stream, .scan = json_scan_of(text)};
+    if (sink != NULL && !json_parse(scratch, text)) {
+        out->is_invalid = true; /* parts are put into other texts: they have to be whole */
+        return;
+    }
     hear_root(&hearing);
     if (!out->is_invalid) {
         weigh_words(&hearing);
         read_usage(&hearing, scratch);
     }
     if (out->is_invalid) {
-        *out = (struct openai_event){.is_invalid = true};
+        *out = (struct answer_event){.is_invalid = true};
         listener->output = before;
         return;
     }
-    remember(listener, out);
+    answer_remember(listener, out);
 }
 
-void openai_hear_event(struct openai_listener *listener, struct json_doc *scratch, struct span name, struct span data,
-                       struct openai_event *out) {
-    *out = (struct openai_event){0};
+void openai_hear_event(struct answer_listener *listener, struct json_doc *scratch, struct span name, struct span data,
+                       struct answer_event *out, const struct answer_sink *sink) {
+    *out = (struct answer_event){0};
     struct span text = span_trim(data);
     if (span_starts_with(text, "[DONE]")) {
         out->is_done = true;
         listener->is_done = true;
     } else if (text.len != 0) {
-        hear_object(listener, scratch, text, true, out);
+        hear_object(listener, scratch, text, true, out, sink);
     }
     if (span_is(name, "error")) {
         out->is_error = true;
@@ -435,22 +394,10 @@ void openai_hear_event(struct openai_listener *listener, struct json_doc *scratc
     }
 }
 
-void openai_hear_answer(struct openai_listener *listener, struct json_doc *scratch, struct span body,
-                        struct openai_event *out) {
-    *out = (struct openai_event){0};
-    hear_object(listener, scratch, body, false, out);
-}
-
-int64_t openai_output_estimate(const struct openai_listener *listener) {
-    int64_t tokens = estimate_tokens(&listener->output);
-    int64_t events = listener->text_events;
-    /* Servers that stream token by token send as many events as tokens: near the estimate, or somewhat above, they are
-     * the better count. */
-    if (events * 20 >= tokens * 19 && events * 3 <= tokens * 4) {
-        tokens = events;
-    }
-    int64_t reported = listener->usage.clamped ? 0 : listener->usage.tokens.output_tokens;
-    return tokens > reported ? tokens : reported;
+void openai_hear_answer(struct answer_listener *listener, struct json_doc *scratch, struct span body,
+                        struct answer_event *out, const struct answer_sink *sink) {
+    *out = (struct answer_event){0};
+    hear_object(listener, scratch, body, false, out, sink);
 }
 
 /* The value of the member `cost` of the usage object, or an empty span; *is_empty tells whether the object has members.

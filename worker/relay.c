@@ -27,7 +27,7 @@ enum {
 static const char KEEP_ALIVE[] = ": keepalive\n\n";
 
 void relay_begin(struct request *request) {
-    openai_listener_init(&request->listener);
+    answer_listener_init(&request->listener);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
     buffer_init(&request->answer, ANSWER_BYTES_MOST);
     if (request->stream) {
@@ -79,6 +79,7 @@ static void on_head(void *context, const struct upstream_head *head) {
     struct request *request = context;
     request->attempt.head = *head;
     request->upstream_wait_ns += clock_mono_ns() - request->sent_upstream_mono_ns;
+    limits_hear_upstream(request);
     if (request_is_posted(request)) {
         return;
     }
@@ -89,7 +90,7 @@ static void on_head(void *context, const struct upstream_head *head) {
 }
 
 /* The one place where an event leaves: counted first, then written. */
-static void pass_on(struct request *request, const struct sse_event *event, const struct openai_event *heard) {
+static void pass_on(struct request *request, const struct sse_event *event, const struct answer_event *heard) {
     if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
         request->first_byte_wall_ns = clock_wall_ns();
         shm_histogram_add(&request->worker->seat->time_to_first_token,
@@ -146,7 +147,7 @@ static void end_for_budget(struct request *request) {
 }
 
 static void on_event(struct request *request, const struct sse_event *event) {
-    struct openai_event heard;
+    struct answer_event heard;
     if (!event->has_data) {
         struct span raw = event->raw;
         if (event->is_comment_only) {
@@ -156,8 +157,8 @@ static void on_event(struct request *request, const struct sse_event *event) {
         }
         return;
     }
-    const struct openai_listener before = request->listener;
-    openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard);
+    const struct answer_listener before = request->listener;
+    openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard, NULL);
     if (heard.is_error) {
         route_failed(request, SHM_UPSTREAM_STATUS, false);
         fail_or_retry(request, failure_of_stream_error());
@@ -174,6 +175,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         return;
     }
     settle_count(request);
+    limits_charge(request, request->shared->record.tokens.input_tokens + request->shared->record.tokens.output_tokens);
     if (!budget_top_up(request)) {
         request->listener = before;
         end_for_budget(request);
@@ -275,7 +277,7 @@ static void answer_client(struct request *request) {
 /* A whole answer has come, of any status and kind. */
 static void end_answer(struct request *request) {
     const struct upstream_head *head = &request->attempt.head;
-    struct openai_event heard;
+    struct answer_event heard;
     if (head->status / 100 != 2) {
         struct request_failure failure = failure_of_status(request, &request->worker->scratch);
         fail_or_retry(request, failure);
@@ -286,7 +288,7 @@ static void end_answer(struct request *request) {
         fail_or_retry(request, failure_of_garbage());
         return;
     }
-    openai_hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer), &heard);
+    openai_hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer), &heard, NULL);
     if (heard.is_invalid || heard.is_error || request->stream) {
         route_failed(request, heard.is_error ? SHM_UPSTREAM_STATUS : SHM_UPSTREAM_INVALID, false);
         fail_or_retry(request, heard.is_error ? failure_of_stream_error() : failure_of_garbage());
@@ -329,7 +331,7 @@ static bool write_upstream_body(struct request *request) {
 }
 
 static void forget_earlier_try(struct request *request) {
-    openai_listener_init(&request->listener);
+    answer_listener_init(&request->listener);
     sse_fini(&request->splitter);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
     buffer_clear(&request->answer);

@@ -53,8 +53,7 @@ static char *number_text(struct request *request, int64_t value) {
     return arena_format(&request->arena, "%" PRId64, value);
 }
 
-/* OpenAI's form of a duration: "20ms", "1s", "8.64s", "6m0s". */
-static char *duration_text(struct request *request, int64_t ns) {
+char *reply_duration_text(struct request *request, int64_t ns) {
     int64_t ms = (ns + NS_PER_MS - 1) / NS_PER_MS;
     if (ms == 0) {
         return arena_copy_text(&request->arena, SPAN_LITERAL("0s"));
@@ -82,12 +81,12 @@ static void add_rate_limits(struct request *request, struct reply *reply) {
     if (requests.limit > 0) {
         reply_add(reply, "x-ratelimit-limit-requests", number_text(request, requests.limit));
         reply_add(reply, "x-ratelimit-remaining-requests", number_text(request, requests.remaining));
-        reply_add(reply, "x-ratelimit-reset-requests", duration_text(request, requests.reset_ns));
+        reply_add(reply, "x-ratelimit-reset-requests", reply_duration_text(request, requests.reset_ns));
     }
     if (tokens.limit > 0) {
         reply_add(reply, "x-ratelimit-limit-tokens", number_text(request, tokens.limit));
         reply_add(reply, "x-ratelimit-remaining-tokens", number_text(request, tokens.remaining));
-        reply_add(reply, "x-ratelimit-reset-tokens", duration_text(request, tokens.reset_ns));
+        reply_add(reply, "x-ratelimit-reset-tokens", reply_duration_text(request, tokens.reset_ns));
     }
 }
 
@@ -212,6 +211,12 @@ static void count_refusal(struct request *request, int status) {
                                                : SHM_COUNTER_refused_invalid;
     if (status < 429 || status == 503) {
         worker_count(request->worker, counter, 1);
+    }
+    if (request->verdict.shortage != SHORT_OF_NOTHING) {
+        static const enum shm_counter limited[] = {[SHORT_OF_CONCURRENT] = SHM_COUNTER_limited_concurrent,
+                                                   [SHORT_OF_REQUESTS] = SHM_COUNTER_limited_requests,
+                                                   [SHORT_OF_TOKENS] = SHM_COUNTER_limited_tokens};
+        worker_count(request->worker, limited[request->verdict.shortage], 1);
     }
 }
 

@@ -34,18 +34,29 @@ enum { REQUEST_CLIENT_BYTES = 48, REQUEST_ARENA_BYTES = 1 << 20 };
 /* What a front knows about a request when it has arrived. Spans live as long as the client's link. */
 struct request_input {
     struct span method;
-    struct span path;  /* normalised, without the query */
-    struct span query; /* without '?' */
+    struct span path;   /* normalised, without the query */
+    struct span query;  /* without '?' */
+    struct span target; /* as it was sent; what signatures cover */
     struct span body;
-    const char *client; /* address, without port */
+    const char *client; /* address, without port; behind a trusted proxy what it forwards for */
     bool is_http10;
 };
 
-/* What admission took from the limits; given back or put right at settlement (limits.h). */
-struct request_permits {
-    bool key_request, tenant_request, upstream_request;
-    bool key_in_flight, tenant_in_flight, upstream_in_flight;
-    int64_t key_tokens, tenant_tokens, upstream_tokens;
+enum limit_level { LIMIT_KEY, LIMIT_TENANT, LIMIT_MODEL, LIMIT_UPSTREAM, LIMIT_LEVELS };
+
+/* What admission took from one level of the limits; given back or put right at settlement (limits.h). */
+struct request_permit {
+    bool in_flight;
+    bool request;
+    int64_t tokens;
+};
+
+/* Its place among those that wait for a rate (queue.h). */
+struct request_queueing {
+    int place; /* -1: none */
+    int64_t since_mono_ns;
+    int64_t room_mono_ns; /* when its limits should have room */
+    int64_t waited_ns;
 };
 
 /* One try at one route. */
@@ -64,6 +75,7 @@ struct request_failure {
     int64_t retry_after_ms;
     bool same_route; /* the same route may be tried again */
     bool final;      /* nothing else may be tried */
+    bool is_guess;   /* nobody said no: what was learned of the upstream's limit did */
 };
 
 struct request {
@@ -101,7 +113,12 @@ struct request {
 
     int slot; /* -1: none */
     struct shm_slot_sh *shared;
-    struct request_permits permits;
+    struct request_permit permits[LIMIT_LEVELS];
+    uint32_t pair_row;      /* of its key and model, where the model has limits; else SHM_NO_ROW */
+    int64_t learned_tokens; /* charged to what is known of the upstream's own limit */
+    int64_t charged_tokens; /* the token limits have been charged up to here */
+    struct request_queueing queue;
+    bool is_checked; /* admission has read it: only the limits are still to be taken */
 
     struct request_try attempt;
     int attempts;
@@ -114,11 +131,12 @@ struct request {
     char chunk_head[CHAT_CHUNK_HEAD_BYTES]; /* id, created and model of its stream, for a last chunk of our own */
 
     struct sse_splitter splitter;
-    struct openai_listener listener;
+    struct answer_listener listener;
     struct buffer answer; /* what is not streamed, and error bodies */
+    bool ignores_learned; /* goes to an upstream although it seems to have no room */
     bool head_sent;
     bool served;        /* the client was given output of the upstream */
-    bool backed_off;    /* the wait before trying a route again is over */
+    bool backed_off;    /* it waits, or has waited, before trying a route again */
     bool paused;        /* its upstream is held back */
     bool parked;        /* it waits in ADMIT, SEND or SETTLE for the ledger's pause to end */
     bool upstream_done; /* the call has ended */
@@ -126,6 +144,7 @@ struct request {
     bool client_left;
     bool left_upstream_working; /* when it left, an upstream was at work on its request */
     bool error_event_sent;
+    int64_t backed_off_mono_ns; /* since when */
     int64_t orphan_bytes;
     int64_t first_byte_wall_ns; /* of the answer's content to the client; 0: none yet */
     int64_t sent_upstream_mono_ns;

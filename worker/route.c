@@ -105,11 +105,15 @@ static bool claim(struct request *request, int place, int route_index) {
     if (!shm_breaker_allows(row, worker->conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {
         return false;
     }
-    if (limits_take_upstream(request, tokens, &wait_ns)) {
+    int64_t learned_ns = request->ignores_learned ? 0 : limits_learned_wait_ns(request, tokens);
+    if (learned_ns == 0 && limits_take_upstream(request, tokens, &wait_ns)) {
         return true;
     }
-    request->failure = (struct request_failure){
-        .kind = ERROR_rate_limit_exceeded, .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS, .same_route = true};
+    wait_ns = learned_ns > 0 ? learned_ns : wait_ns;
+    request->failure = (struct request_failure){.kind = ERROR_rate_limit_exceeded,
+                                                .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS,
+                                                .same_route = true,
+                                                .is_guess = learned_ns > 0};
     return false;
 }
 
@@ -150,6 +154,32 @@ static bool choose_among(struct request *request, uint64_t skip) {
     return (fallback_first && choose_from(request, 1, skip)) || choose_from(request, 0, skip);
 }
 
+/* One wait before a route is tried again; while an upstream's rate limit has no room as many as fit into
+ * conf.retry.max. */
+static bool may_back_off(struct request *request) {
+    int64_t now_mono_ns = clock_mono_ns();
+    if (!request->failure.same_route || request->failure.retry_after_ms > request->worker->conf->retry.max_ms) {
+        return false;
+    }
+    if (!request->backed_off) {
+        request->backed_off = true;
+        request->backed_off_mono_ns = now_mono_ns;
+        return true;
+    }
+    int64_t waited_ms = (now_mono_ns - request->backed_off_mono_ns) / NS_PER_MS;
+    return request->failure.kind == ERROR_rate_limit_exceeded &&
+           waited_ms + request->failure.retry_after_ms <= request->worker->conf->retry.max_ms;
+}
+
+/* What was learned of an upstream's limits steers and delays; it is a guess and refuses nobody. */
+static bool choose_unlearned(struct request *request) {
+    if (!request->failure.is_guess || request->ignores_learned) {
+        return false;
+    }
+    request->ignores_learned = true;
+    return choose_among(request, 0);
+}
+
 enum route_choice route_choose(struct request *request) {
     if (request->attempts >= request->worker->conf->retry.attempts || request->failure.final) {
         return ROUTE_NONE;
@@ -157,15 +187,14 @@ enum route_choice route_choose(struct request *request) {
     if (choose_among(request, request->tried_routes)) {
         return ROUTE_CHOSEN;
     }
-    if (!request->failure.same_route || request->failure.retry_after_ms > request->worker->conf->retry.max_ms) {
-        return ROUTE_NONE;
+    if (request->backed_off && request->failure.same_route && choose_among(request, 0)) {
+        request->backed_off = false;
+        return ROUTE_CHOSEN;
     }
-    if (!request->backed_off) {
-        request->backed_off = true;
+    if (may_back_off(request)) {
         return ROUTE_LATER;
     }
-    request->backed_off = false;
-    return choose_among(request, 0) ? ROUTE_CHOSEN : ROUTE_NONE;
+    return choose_unlearned(request) ? ROUTE_CHOSEN : ROUTE_NONE;
 }
 
 struct verdict route_verdict(const struct request *request) {

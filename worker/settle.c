@@ -8,6 +8,7 @@
 #include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
+#include "worker/queue.h"
 #include "worker/worker_state.h"
 
 enum { CLIENT_CLOSED_REQUEST = 499, ACCESS_LINE_BYTES = 4096, PLAUSIBLE_TOKENS_MOST = 20000000 };
@@ -16,7 +17,7 @@ static const char ACCESS_MARK = 1;
 
 /* Is what the upstream reported its last word? Mid-stream reports are only a lower bound. */
 static bool usage_is_final(const struct request *request) {
-    const struct openai_listener *listener = &request->listener;
+    const struct answer_listener *listener = &request->listener;
     return listener->has_usage && listener->usage.has_input && (listener->usage.has_output || !request->stream) &&
            (!request->stream || listener->is_done || listener->has_finish);
 }
@@ -30,7 +31,7 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 void settle_count(struct request *request) {
     struct shm_usage_record_sh *record = &request->shared->record;
-    const struct openai_listener *listener = &request->listener;
+    const struct answer_listener *listener = &request->listener;
     struct token_counts counts = {.input_tokens = request->chat.prompt_tokens};
     bool believed = listener->has_usage && is_plausible(&listener->usage.tokens);
     if (believed && listener->usage.has_input) {
@@ -41,7 +42,7 @@ void settle_count(struct request *request) {
     }
     bool is_final = believed && usage_is_final(request);
     if (!is_final) {
-        counts.output_tokens = larger(counts.output_tokens, openai_output_estimate(listener));
+        counts.output_tokens = larger(counts.output_tokens, answer_output_estimate(listener));
     }
     record->tokens = counts;
     record->first_byte_wall_ns = request->first_byte_wall_ns;
@@ -138,8 +139,9 @@ static void write_access_line(const struct request *request, const struct shm_us
 /* Time the relay itself took before the upstream was called, for the overhead histogram. */
 static void record_overhead(struct request *request) {
     if (request->state_mono_ns[REQUEST_send] != 0) {
-        shm_histogram_add(&request->worker->seat->relay_overhead,
-                          request->state_mono_ns[REQUEST_send] - request->state_mono_ns[REQUEST_body]);
+        shm_histogram_add(&request->worker->seat->relay_overhead, request->state_mono_ns[REQUEST_send] -
+                                                                      request->state_mono_ns[REQUEST_body] -
+                                                                      request->queue.waited_ns);
     }
 }
 
@@ -157,6 +159,7 @@ void settle_request(struct request *request) {
     } else {
         limits_return(request);
     }
+    queue_wake(worker, request->key.tenant_index);
     if (request->attempts == 0 && request->id_from_client) {
         shm_id_forget(worker->map, request->key.tenant_index, request->id);
     }

@@ -15,11 +15,20 @@ struct upstream_call; /* one request to one upstream */
 
 enum upstream_content { UPSTREAM_EVENT_STREAM, UPSTREAM_JSON, UPSTREAM_OTHER_CONTENT };
 
+/* What an upstream says of one of its rate limits. limit 0: nothing. */
+struct upstream_allowance {
+    int64_t limit;
+    int64_t remaining;
+    int64_t reset_ms; /* until all of it is there again */
+};
+
 struct upstream_head {
     int status;
     enum upstream_content content;
     int64_t retry_after_ms; /* -1: none was sent */
-    bool encoded;           /* a content-encoding other than identity, which nobody asked for */
+    struct upstream_allowance requests;
+    struct upstream_allowance tokens;
+    bool encoded; /* a content-encoding other than identity, which nobody asked for */
 };
 
 enum upstream_result {

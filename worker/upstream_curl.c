@@ -1,4 +1,5 @@
 #include "worker/upstream_driver.h"
+#include "worker/upstream_headers.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -147,48 +148,6 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *multi_timer) {
 
 /* --- what comes from the upstream --- */
 
-static struct span header_value(struct span line, const char *name) {
-    size_t len = strlen(name);
-    if (line.len <= len || strncasecmp(line.base, name, len) != 0 || line.base[len] != ':') {
-        return SPAN_EMPTY;
-    }
-    return span_trim(span_skip(line, len + 1));
-}
-
-/* Seconds (a decimal) or milliseconds; dates are left alone, no provider of wire.md section 6 sends one. */
-static int64_t parse_delay_ms(struct span text, int64_t unit_billionths_to_ms) {
-    int64_t billionths = 0;
-    if (!money_parse(text, &billionths) || billionths < 0) {
-        return -1;
-    }
-    return billionths / unit_billionths_to_ms;
-}
-
-static void read_header(struct upstream_head *head, struct span line) {
-    struct span value = header_value(line, "content-type");
-    if (value.len != 0) {
-        bool stream = value.len >= 17 && strncasecmp(value.base, "text/event-stream", 17) == 0;
-        bool json = value.len >= 16 && strncasecmp(value.base, "application/json", 16) == 0;
-        head->content = stream ? UPSTREAM_EVENT_STREAM : json ? UPSTREAM_JSON : UPSTREAM_OTHER_CONTENT;
-        return;
-    }
-    value = header_value(line, "content-encoding");
-    if (value.len != 0) {
-        head->encoded = !span_is_nocase(value, "identity");
-        return;
-    }
-    value = header_value(line, "retry-after-ms");
-    if (value.len != 0) {
-        int64_t delay_ms = parse_delay_ms(value, NUSD_PER_USD);
-        head->retry_after_ms = delay_ms > 0 ? delay_ms : head->retry_after_ms;
-        return;
-    }
-    value = header_value(line, "retry-after");
-    if (value.len != 0 && head->retry_after_ms < 0) {
-        head->retry_after_ms = parse_delay_ms(value, NUSD_PER_USD / 1000);
-    }
-}
-
 static void tell_head(struct curl_call *call) {
     if (!call->head_told) {
         call->head_told = true;
@@ -208,7 +167,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context) {
         return size * count;
     }
     if (span_starts_with(line, "HTTP/")) {
-        call->head = (struct upstream_head){.content = UPSTREAM_OTHER_CONTENT, .retry_after_ms = -1};
+        call->head = UPSTREAM_HEAD_EMPTY;
         return size * count;
     }
     if (line.len == 0) {
@@ -220,7 +179,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context) {
         }
         return size * count;
     }
-    read_header(&call->head, line);
+    upstream_headers_read(&call->head, line);
     return size * count;
 }
 
@@ -446,7 +405,7 @@ static struct curl_call *new_call(struct curl_side *side, const struct upstream_
     call->multi = spec->upstream->http_version == 2 ? side->http2 : side->http1;
     call->easy = easy;
     call->body = spec->body;
-    call->head = (struct upstream_head){.content = UPSTREAM_OTHER_CONTENT, .retry_after_ms = -1};
+    call->head = UPSTREAM_HEAD_EMPTY;
     call->allow_private = spec->upstream->allow_private;
     return call;
 }

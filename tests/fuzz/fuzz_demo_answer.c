@@ -11,8 +11,8 @@ static struct json_doc scratch;
 
 static void stream(struct demo_answer *answer, int64_t promised) {
     struct sse_splitter splitter;
-    struct openai_listener listener;
-    struct openai_event heard;
+    struct answer_listener listener;
+    struct answer_event heard;
     struct sse_event event;
     struct buffer out;
     int64_t tokens = 0;
@@ -20,12 +20,12 @@ static void stream(struct demo_answer *answer, int64_t promised) {
     bool is_token = false;
     buffer_init(&out, ANSWER_BYTES_MOST);
     sse_init(&splitter, ANSWER_BYTES_MOST);
-    openai_listener_init(&listener);
+    answer_listener_init(&listener);
     while (events++ < EVENTS_MOST && demo_answer_next(answer, &out, &is_token)) {
         struct span piece = buffer_span(&out);
         tokens += is_token ? 1 : 0;
         CHECK(sse_next(&splitter, &piece, &event) == SSE_EVENT && piece.len == 0);
-        openai_hear_event(&listener, &scratch, event.name, event.data, &heard);
+        openai_hear_event(&listener, &scratch, event.name, event.data, &heard, NULL);
         CHECK(!heard.is_invalid && !heard.is_error);
         CHECK(heard.is_done || json_parse(&scratch, event.data));
         buffer_clear(&out);
@@ -37,14 +37,14 @@ static void stream(struct demo_answer *answer, int64_t promised) {
 }
 
 static void answer_whole(struct demo_answer *answer, int64_t promised) {
-    struct openai_listener listener;
-    struct openai_event heard;
+    struct answer_listener listener;
+    struct answer_event heard;
     struct buffer out;
     buffer_init(&out, ANSWER_BYTES_MOST);
     demo_answer_whole(answer, &out);
     CHECK(!out.failed && json_parse(&scratch, buffer_span(&out)));
-    openai_listener_init(&listener);
-    openai_hear_answer(&listener, &scratch, buffer_span(&out), &heard);
+    answer_listener_init(&listener);
+    openai_hear_answer(&listener, &scratch, buffer_span(&out), &heard, NULL);
     CHECK(!heard.is_invalid && heard.has_usage && listener.usage.tokens.output_tokens == promised);
     buffer_fini(&out);
 }

@@ -16,7 +16,7 @@ enum { BYTES_MOST = 8 << 20 };
 /* What a client of the demo saw. */
 struct seen {
     struct buffer bytes;
-    struct openai_listener listener;
+    struct answer_listener listener;
     int64_t tokens; /* events that said they were one */
     bool has_usage_event;
 };
@@ -35,13 +35,13 @@ static void stream(const char *body, struct seen *seen) {
     struct demo_answer answer;
     struct json_doc scratch;
     struct sse_splitter splitter;
-    struct openai_event heard;
+    struct answer_event heard;
     bool is_token = false;
     json_doc_init(&scratch);
     sse_init(&splitter, BYTES_MOST);
     *seen = (struct seen){.tokens = 0};
     buffer_init(&seen->bytes, BYTES_MOST);
-    openai_listener_init(&seen->listener);
+    answer_listener_init(&seen->listener);
     assert_true(start(&answer, body));
     int64_t promised = demo_answer_tokens(&answer);
     for (size_t before = 0; demo_answer_next(&answer, &seen->bytes, &is_token); before = seen->bytes.len) {
@@ -50,7 +50,7 @@ static void stream(const char *body, struct seen *seen) {
         seen->tokens += is_token;
         assert_int_equal(sse_next(&splitter, &piece, &event), SSE_EVENT);
         assert_int_equal(piece.len, 0);
-        openai_hear_event(&seen->listener, &scratch, event.name, event.data, &heard);
+        openai_hear_event(&seen->listener, &scratch, event.name, event.data, &heard, NULL);
         assert_true(heard.is_done || json_parse(&scratch, event.data));
         assert_false(heard.is_invalid || heard.is_error);
         seen->has_usage_event |= heard.is_usage_only;
@@ -107,21 +107,21 @@ static void whole_answers_say_the_same(void **state) {
         struct demo_answer answer;
         struct buffer whole;
         struct json_doc doc;
-        struct openai_listener listener;
-        struct openai_event heard;
+        struct answer_listener listener;
+        struct answer_event heard;
         bool is_token = false;
         stream(bodies[i], &seen);
         json_doc_init(&doc);
         buffer_init(&whole, BYTES_MOST);
-        openai_listener_init(&listener);
+        answer_listener_init(&listener);
         assert_true(start(&answer, bodies[i]));
         demo_answer_whole(&answer, &whole);
         assert_false(demo_answer_next(&answer, &whole, &is_token));
-        openai_hear_answer(&listener, &doc, buffer_span(&whole), &heard);
+        openai_hear_answer(&listener, &doc, buffer_span(&whole), &heard, NULL);
         assert_true(json_parse(&doc, buffer_span(&whole)));
         assert_true(heard.has_usage);
         assert_int_equal(listener.usage.tokens.output_tokens, seen.tokens);
-        assert_int_equal(listener.text_bytes[OPENAI_TEXT_CONTENT], seen.listener.text_bytes[OPENAI_TEXT_CONTENT]);
+        assert_int_equal(listener.text_bytes[ANSWER_TEXT_CONTENT], seen.listener.text_bytes[ANSWER_TEXT_CONTENT]);
         assert_string_equal(listener.finish_reason, seen.listener.finish_reason);
         demo_answer_fini(&answer);
         buffer_fini(&whole);

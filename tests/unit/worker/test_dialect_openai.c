@@ -27,26 +27,26 @@ static int free_scratch(void **state) {
 }
 
 /* Hears one event's data as if it were the stream's only one. */
-static struct openai_event hear(const char *data) {
-    struct openai_listener listener;
-    struct openai_event out;
-    openai_listener_init(&listener);
-    openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out);
+static struct answer_event hear(const char *data) {
+    struct answer_listener listener;
+    struct answer_event out;
+    answer_listener_init(&listener);
+    openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out, NULL);
     return out;
 }
 
 /* Hears a recorded stream in pieces of `step` bytes. Only its last event may be cut off and so invalid. */
-static void hear_stream(struct span text, size_t step, struct openai_listener *listener) {
+static void hear_stream(struct span text, size_t step, struct answer_listener *listener) {
     struct sse_splitter splitter;
     struct sse_event event;
-    struct openai_event out;
-    openai_listener_init(listener);
+    struct answer_event out;
+    answer_listener_init(listener);
     sse_init(&splitter, CAP_BYTES);
     for (size_t at = 0; at < text.len; at += step) {
         struct span input = span_of(text.base + at, step < text.len - at ? step : text.len - at);
         while (sse_next(&splitter, &input, &event) == SSE_EVENT) {
             if (event.has_data) {
-                openai_hear_event(listener, &scratch, event.name, event.data, &out);
+                openai_hear_event(listener, &scratch, event.name, event.data, &out, NULL);
                 if (out.is_invalid) {
                     fail_msg("invalid: %.*s", SPAN_ARGUMENTS(event.data));
                 }
@@ -54,7 +54,7 @@ static void hear_stream(struct span text, size_t step, struct openai_listener *l
         }
     }
     if (sse_finish(&splitter, &event)) {
-        openai_hear_event(listener, &scratch, event.name, event.data, &out);
+        openai_hear_event(listener, &scratch, event.name, event.data, &out, NULL);
     }
     sse_fini(&splitter);
 }
@@ -67,7 +67,7 @@ static void expect_count(const struct fixtures *fixtures, int file, const char *
 }
 
 /* Compares what was heard with what the index expects. */
-static void expect_heard(const struct fixtures *fixtures, int file, const struct openai_listener *heard,
+static void expect_heard(const struct fixtures *fixtures, int file, const struct answer_listener *heard,
                          const char *name) {
     const struct json_doc *index = &fixtures->index;
     int expected = json_member(index, file, "expected");
@@ -79,7 +79,7 @@ static void expect_heard(const struct fixtures *fixtures, int file, const struct
     expect_count(fixtures, file, "cache_write_tokens", tokens->cache_write_tokens, name);
     expect_count(fixtures, file, "reasoning_tokens", tokens->reasoning_tokens, name);
     assert_false(heard->usage.clamped);
-    char finish[OPENAI_FINISH_BYTES] = "";
+    char finish[ANSWER_FINISH_BYTES] = "";
     (void)!json_string_copy(index, json_member(index, expected, "finish_reason"), finish, sizeof(finish));
     if (strcmp(finish, heard->finish_reason) != 0) {
         fail_msg("%s: finish_reason is %s, not %s", name, finish, heard->finish_reason);
@@ -91,15 +91,15 @@ static void expect_heard(const struct fixtures *fixtures, int file, const struct
     }
     /* The index counts choice 0's text only. */
     if (strstr(name, "-n2") == NULL && strstr(name, "-n3") == NULL && strstr(name, "-batch") == NULL) {
-        expect_count(fixtures, file, "text_bytes", heard->text_bytes[OPENAI_TEXT_CONTENT], name);
+        expect_count(fixtures, file, "text_bytes", heard->text_bytes[ANSWER_TEXT_CONTENT], name);
     }
     int64_t reasoning = 0;
     if (json_int(index, json_member(index, json_member(index, file, "extra"), "reasoning_text_bytes"), &reasoning) &&
-        heard->text_bytes[OPENAI_TEXT_REASONING] != reasoning) {
+        heard->text_bytes[ANSWER_TEXT_REASONING] != reasoning) {
         fail_msg("%s: reasoning is %lld, not %lld bytes", name, (long long)reasoning,
-                 (long long)heard->text_bytes[OPENAI_TEXT_REASONING]);
+                 (long long)heard->text_bytes[ANSWER_TEXT_REASONING]);
     }
-    assert_int_equal(heard->text_bytes[OPENAI_TEXT_TOOL] != 0, fixture_expected(fixtures, file, "tool_call_count") > 0);
+    assert_int_equal(heard->text_bytes[ANSWER_TEXT_TOOL] != 0, fixture_expected(fixtures, file, "tool_call_count") > 0);
 }
 
 static bool is_openai(const struct fixtures *fixtures, int file) {
@@ -124,8 +124,8 @@ static void every_recorded_answer_is_counted_as_expected(void **state) {
         }
         char name[FIXTURE_PATH_BYTES];
         struct buffer text;
-        struct openai_listener heard;
-        struct openai_event out;
+        struct answer_listener heard;
+        struct answer_event out;
         fixture_open(&fixtures, file, name, &text);
         if (is_stream) {
             static const size_t steps[] = {SIZE_MAX, 1, 7, 1000};
@@ -134,8 +134,8 @@ static void every_recorded_answer_is_counted_as_expected(void **state) {
                 expect_heard(&fixtures, file, &heard, name);
             }
         } else {
-            openai_listener_init(&heard);
-            openai_hear_answer(&heard, &scratch, buffer_span(&text), &out);
+            answer_listener_init(&heard);
+            openai_hear_answer(&heard, &scratch, buffer_span(&text), &out, NULL);
             assert_false(out.is_invalid);
             expect_heard(&fixtures, file, &heard, name);
         }
@@ -156,11 +156,11 @@ static void recorded_error_bodies_are_heard(void **state) {
         }
         char name[FIXTURE_PATH_BYTES];
         struct buffer text;
-        struct openai_listener heard;
-        struct openai_event out;
+        struct answer_listener heard;
+        struct answer_event out;
         fixture_open(&fixtures, file, name, &text);
-        openai_listener_init(&heard);
-        openai_hear_answer(&heard, &scratch, buffer_span(&text), &out);
+        answer_listener_init(&heard);
+        openai_hear_answer(&heard, &scratch, buffer_span(&text), &out, NULL);
         /* Mistral's {"detail"} is an error by its status alone. */
         if (!out.is_error && !out.is_invalid && memmem(text.base, text.len, "detail", 6) == NULL) {
             fail_msg("%s is no error", name);
@@ -180,13 +180,13 @@ static void cut_answers_are_invalid(void **state) {
         text.len--;
     }
     for (size_t len = 0; len < text.len; len++) {
-        struct openai_listener heard;
-        struct openai_event out;
+        struct answer_listener heard;
+        struct answer_event out;
         char *copy = malloc(len + 1);
         assert_non_null(copy);
         memcpy(copy, text.base, len);
-        openai_listener_init(&heard);
-        openai_hear_answer(&heard, &scratch, span_of(copy, len), &out);
+        answer_listener_init(&heard);
+        openai_hear_answer(&heard, &scratch, span_of(copy, len), &out, NULL);
         assert_true(out.is_invalid);
         assert_false(heard.has_usage || heard.has_finish || heard.is_error);
         assert_int_equal(estimate_tokens(&heard.output), 0);
@@ -197,11 +197,11 @@ static void cut_answers_are_invalid(void **state) {
 
 static void words_in_texts_mean_nothing(void **state) {
     (void)state;
-    struct openai_event out =
+    struct answer_event out =
         hear("{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\\"error\\\":{\\\"usage\\\":{\\\"prompt_"
              "tokens\\\":1}} [DONE] \\\\\"},\"finish_reason\":null}],\"usage\":null,\"error\":null}");
     assert_false(out.is_invalid || out.is_error || out.has_usage || out.is_usage_only || out.has_finish || out.is_done);
-    assert_int_equal(out.text_bytes[OPENAI_TEXT_CONTENT],
+    assert_int_equal(out.text_bytes[ANSWER_TEXT_CONTENT],
                      strlen("\"error\":{\"usage\":{\"prompt_tokens\":1}} [DONE] \\"));
     out = hear(
         "{\"choices\":[{\"delta\":{\"error\":{\"a\":1},\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}}]}");
@@ -216,10 +216,10 @@ static void errors_are_told(void **state) {
     assert_true(hear("{\"type\":\"error\",\"message\":\"x\"}").is_error);
     assert_false(hear("{\"error\":null,\"choices\":[]}").is_error);
     assert_false(hear("{\"error\":{},\"choices\":[]}").is_error);
-    struct openai_listener listener;
-    struct openai_event out;
-    openai_listener_init(&listener);
-    openai_hear_event(&listener, &scratch, SPAN_LITERAL("error"), SPAN_LITERAL("oops"), &out);
+    struct answer_listener listener;
+    struct answer_event out;
+    answer_listener_init(&listener);
+    openai_hear_event(&listener, &scratch, SPAN_LITERAL("error"), SPAN_LITERAL("oops"), &out, NULL);
     assert_true(out.is_error && out.is_invalid && listener.is_error);
 }
 
@@ -232,7 +232,7 @@ static void usage_only_events_are_told(void **state) {
     assert_false(hear("{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}").is_usage_only);
     assert_false(hear("{\"choices\":[{\"index\":0}],\"usage\":{\"prompt_tokens\":3}}").is_usage_only);
     assert_false(hear("{\"choices\":[],\"error\":\"x\",\"usage\":{\"prompt_tokens\":3}}").is_usage_only);
-    struct openai_event out =
+    struct answer_event out =
         hear("{\"choices\":[],\"x_groq\":{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}}");
     assert_true(out.has_usage);
     assert_true(span_is(out.usage_raw, "{\"prompt_tokens\":3,\"completion_tokens\":1}"));
@@ -290,13 +290,13 @@ static void malformed_events_are_invalid(void **state) {
 
 static void text_is_measured_unescaped(void **state) {
     (void)state;
-    struct openai_event out =
+    struct answer_event out =
         hear("{\"choices\":[{\"delta\":{\"content\":\"a\\n\\u00e9\\u4e2d\\ud83d\\ude00\\u0041\\\\é\","
              "\"reasoning\":\"ab\",\"reasoning_content\":\"ab\",\"refusal\":\"abc\"}},"
              "{\"index\":1,\"text\":\"xy\",\"finish_reason\":\"length\"}]}");
-    assert_int_equal(out.text_bytes[OPENAI_TEXT_CONTENT], 1 + 1 + 2 + 3 + 4 + 1 + 1 + 2 + 2);
-    assert_int_equal(out.text_bytes[OPENAI_TEXT_REASONING], 2);
-    assert_int_equal(out.text_bytes[OPENAI_TEXT_REFUSAL], 3);
+    assert_int_equal(out.text_bytes[ANSWER_TEXT_CONTENT], 1 + 1 + 2 + 3 + 4 + 1 + 1 + 2 + 2);
+    assert_int_equal(out.text_bytes[ANSWER_TEXT_REASONING], 2);
+    assert_int_equal(out.text_bytes[ANSWER_TEXT_REFUSAL], 3);
     assert_int_equal(out.choice_count, 2);
     assert_true(out.is_first_text);
     assert_string_equal(out.finish_reason, "length");
@@ -308,9 +308,9 @@ static void finish_reason_is_choice_zeros(void **state) {
         hear("{\"choices\":[{\"finish_reason\":\"length\",\"index\":1},{\"index\":0,\"finish_reason\":\"stop\"}]}")
             .finish_reason,
         "stop");
-    struct openai_event out =
+    struct answer_event out =
         hear("{\"choices\":[{\"finish_reason\":\"a_reason_that_is_longer_than_any_record_can_hold\"}]}");
-    assert_int_equal(strlen(out.finish_reason), OPENAI_FINISH_BYTES - 1);
+    assert_int_equal(strlen(out.finish_reason), ANSWER_FINISH_BYTES - 1);
 }
 
 static void add_cost(const char *around, const char *usage, const char *expected) {
@@ -343,21 +343,21 @@ static void cost_is_spliced_in(void **state) {
 /* Without usage the output is estimated; a partial report is a lower bound. */
 static void output_without_usage_is_estimated(void **state) {
     (void)state;
-    struct openai_listener listener;
-    struct openai_event out;
-    openai_listener_init(&listener);
-    assert_int_equal(openai_output_estimate(&listener), 0);
+    struct answer_listener listener;
+    struct answer_event out;
+    answer_listener_init(&listener);
+    assert_int_equal(answer_output_estimate(&listener), 0);
     static const char *const words[] = {"The",   " quick", " brown", " fox", " jumps",
                                         " over", " the",   " lazy",  " dog", "."};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         char data[128];
         (void)snprintf(data, sizeof(data), "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"}}]}", words[i]);
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out, NULL);
     }
-    assert_int_equal(openai_output_estimate(&listener), 10);
+    assert_int_equal(answer_output_estimate(&listener), 10);
     openai_hear_event(&listener, &scratch, SPAN_EMPTY,
-                      SPAN_LITERAL("{\"choices\":[],\"usage\":{\"completion_tokens\":44}}"), &out);
-    assert_int_equal(openai_output_estimate(&listener), 44);
+                      SPAN_LITERAL("{\"choices\":[],\"usage\":{\"completion_tokens\":44}}"), &out, NULL);
+    assert_int_equal(answer_output_estimate(&listener), 44);
 }
 
 int main(void) {

@@ -24,19 +24,19 @@ static int compare_numbers(const void *a, const void *b) {
     return (first > second) - (first < second);
 }
 
-static void hear_fixture(struct span text, bool is_stream, struct openai_listener *listener) {
+static void hear_fixture(struct span text, bool is_stream, struct answer_listener *listener) {
     struct json_doc scratch;
     struct sse_splitter splitter;
     struct sse_event event;
-    struct openai_event out;
+    struct answer_event out;
     json_doc_init(&scratch);
-    openai_listener_init(listener);
+    answer_listener_init(listener);
     sse_init(&splitter, CAP_BYTES);
     if (!is_stream) {
-        openai_hear_answer(listener, &scratch, text, &out);
+        openai_hear_answer(listener, &scratch, text, &out, NULL);
     }
     while (is_stream && sse_next(&splitter, &text, &event) == SSE_EVENT) {
-        openai_hear_event(listener, &scratch, event.name, event.data, &out);
+        openai_hear_event(listener, &scratch, event.name, event.data, &out, NULL);
     }
     sse_fini(&splitter);
     json_doc_fini(&scratch);
@@ -44,18 +44,18 @@ static void hear_fixture(struct span text, bool is_stream, struct openai_listene
 
 /* Only texts that were relayed in full can be compared: hidden reasoning, tool calls with a server's own framing and
  * answers without usage cannot. */
-static bool is_comparable(const struct openai_listener *heard) {
-    bool has_hidden = heard->usage.tokens.reasoning_tokens > heard->text_bytes[OPENAI_TEXT_REASONING];
+static bool is_comparable(const struct answer_listener *heard) {
+    bool has_hidden = heard->usage.tokens.reasoning_tokens > heard->text_bytes[ANSWER_TEXT_REASONING];
     return heard->has_usage && !has_hidden && !heard->is_error && !heard->usage.contradicts &&
-           heard->text_bytes[OPENAI_TEXT_TOOL] == 0 && heard->usage.tokens.output_tokens >= SHORT_TOKENS;
+           heard->text_bytes[ANSWER_TEXT_TOOL] == 0 && heard->usage.tokens.output_tokens >= SHORT_TOKENS;
 }
 
-static void add_error(struct errors *errors, const struct openai_listener *heard, const char *name) {
+static void add_error(struct errors *errors, const struct answer_listener *heard, const char *name) {
     int64_t true_tokens = heard->usage.tokens.output_tokens;
     int64_t by_text = estimate_tokens(&heard->output);
-    struct openai_listener without_usage = *heard;
+    struct answer_listener without_usage = *heard;
     without_usage.usage = (struct usage_report){0};
-    int64_t estimated = openai_output_estimate(&without_usage);
+    int64_t estimated = answer_output_estimate(&without_usage);
     int64_t error = (estimated - true_tokens) * 1000 / true_tokens;
     print_message("%7lld %8lld %8lld %+7.1f%%  %s\n", (long long)true_tokens, (long long)by_text, (long long)estimated,
                   (double)error / 10, name);
@@ -77,7 +77,7 @@ static void recorded_answers_are_estimated_well(void **state) {
         }
         char name[FIXTURE_PATH_BYTES];
         struct buffer text;
-        struct openai_listener heard;
+        struct answer_listener heard;
         fixture_open(&fixtures, file, name, &text);
         hear_fixture(buffer_span(&text), is_stream, &heard);
         if (is_comparable(&heard)) {
