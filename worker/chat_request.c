@@ -1,28 +1,8 @@
 #include "worker/chat_request.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
-#include "base/json_write.h"
 #include "worker/chat_check.h"
+#include "worker/chat_splice.h"
 #include "worker/estimate.h"
-
-/* A piece of the body that is replaced; several are made in the order they stand in. */
-struct edit {
-    size_t at;
-    size_t removes;
-    struct span text;
-};
-
-enum { EDITS_MOST = 6, NUMBER_BYTES = 24, ADDED_BYTES = 256 };
-
-struct plan {
-    struct edit edits[EDITS_MOST];
-    int count;
-    char number[NUMBER_BYTES];
-    struct buffer model; /* the upstream's name, quoted */
-    struct buffer added; /* new members for the end of the object */
-};
 
 static struct chat_member member_of(const struct json_doc *doc, int value) {
     return (struct chat_member){.is_present = value >= 0, .value = json_raw(doc, value)};
@@ -118,114 +98,35 @@ bool chat_request_read(struct json_doc *doc, struct span body, struct chat_reque
     return true;
 }
 
-static void plan_edit(struct plan *plan, const struct chat_request *request, struct span replaced, struct span text) {
-    CHECK(plan->count < EDITS_MOST);
-    size_t at = (size_t)(replaced.base - request->body.base);
-    int place = plan->count++;
-    for (; place > 0 && plan->edits[place - 1].at > at; place--) {
-        plan->edits[place] = plan->edits[place - 1];
-    }
-    plan->edits[place] = (struct edit){.at = at, .removes = replaced.len, .text = text};
-}
-
-static void plan_model(struct plan *plan, const struct chat_request *request, const char *model) {
-    if (model == NULL || strcmp(model, request->model) == 0) {
-        return;
-    }
-    json_quote(&plan->model, span_text(model));
-    plan_edit(plan, request, request->model_member.value, buffer_span(&plan->model));
-}
-
-static void plan_stream(struct plan *plan, const struct chat_request *request, bool stream) {
-    if (request->stream == stream) {
-        return;
-    }
-    struct span text = stream ? SPAN_LITERAL("true") : SPAN_LITERAL("false");
-    if (request->stream_member.is_present) {
-        plan_edit(plan, request, request->stream_member.value, text);
-    } else {
-        buffer_append_text(&plan->added, ",\"stream\":true");
-    }
-}
-
-/* Makes stream_options.include_usage true, whatever of it is there already. */
-static void plan_usage(struct plan *plan, const struct chat_request *request) {
-    struct span options = request->stream_options_member.value;
-    if (request->include_usage) {
-        return;
-    }
-    if (request->include_usage_member.is_present) {
-        plan_edit(plan, request, request->include_usage_member.value, SPAN_LITERAL("true"));
-    } else if (!request->stream_options_member.is_present) {
-        buffer_append_text(&plan->added, ",\"stream_options\":{\"include_usage\":true}");
-    } else if (options.base[0] != '{') {
-        plan_edit(plan, request, options, SPAN_LITERAL("{\"include_usage\":true}"));
-    } else {
-        bool is_empty = true;
-        for (size_t i = 1; i + 1 < options.len; i++) {
-            is_empty &= memchr(" \t\r\n", options.base[i], 4) != NULL;
-        }
-        plan_edit(plan, request, span_of(options.base + 1, 0),
-                  is_empty ? SPAN_LITERAL("\"include_usage\":true") : SPAN_LITERAL("\"include_usage\":true,"));
-    }
-}
-
 /* Lowers each cap that is given and too high; adds one when none is given. */
-static void plan_cap(struct plan *plan, const struct chat_request *request, const struct chat_rewrite *rewrite) {
-    if (rewrite->max_tokens <= 0) {
+static void splice_caps(struct json_splice *splice, const struct chat_request *request,
+                        const struct chat_rewrite *rewrite) {
+    int64_t most = rewrite->max_tokens;
+    const struct chat_member *shorter = &request->max_tokens_member;
+    const struct chat_member *longer = &request->max_completion_tokens_member;
+    if (most <= 0) {
         return;
-    }
-    int len = snprintf(plan->number, sizeof(plan->number), "%" PRId64, rewrite->max_tokens);
-    struct span number = span_of(plan->number, (size_t)len);
-    if (request->max_tokens_value > rewrite->max_tokens) {
-        plan_edit(plan, request, request->max_tokens_member.value, number);
-    }
-    if (request->max_completion_tokens_value > rewrite->max_tokens) {
-        plan_edit(plan, request, request->max_completion_tokens_member.value, number);
     }
     if (request->max_tokens != 0) {
-        return;
-    }
-    bool is_long_name = rewrite->wants_max_completion_tokens;
-    const struct chat_member *given =
-        is_long_name ? &request->max_completion_tokens_member : &request->max_tokens_member;
-    if (given->is_present) {
-        plan_edit(plan, request, given->value, number);
+        chat_splice_lower_cap(splice, shorter, request->max_tokens_value, most);
+        chat_splice_lower_cap(splice, longer, request->max_completion_tokens_value, most);
+    } else if (rewrite->wants_max_completion_tokens) {
+        chat_splice_set_cap(splice, longer, "max_completion_tokens", most);
     } else {
-        buffer_format(&plan->added, ",\"%s\":%s", is_long_name ? "max_completion_tokens" : "max_tokens", plan->number);
+        chat_splice_set_cap(splice, shorter, "max_tokens", most);
     }
-}
-
-/* Copies the body with the planned edits made. */
-static bool write_plan(const struct plan *plan, struct span body, struct buffer *out) {
-    size_t at = 0;
-    for (int i = 0; i < plan->count; i++) {
-        const struct edit *edit = &plan->edits[i];
-        buffer_append(out, body.base + at, edit->at - at);
-        buffer_append_span(out, edit->text);
-        at = edit->at + edit->removes;
-    }
-    buffer_append_span(out, span_skip(body, at));
-    return !out->failed;
 }
 
 bool chat_request_rewrite(const struct chat_request *request, const struct chat_rewrite *rewrite, struct buffer *out) {
-    struct plan plan = {.count = 0};
-    /* A quoted name is at most six times its length, and two quotes. */
-    buffer_init(&plan.model, rewrite->model != NULL ? strlen(rewrite->model) * 6 + 2 : 0);
-    buffer_init(&plan.added, ADDED_BYTES);
-    plan_model(&plan, request, rewrite->model);
-    plan_stream(&plan, request, rewrite->stream);
+    struct json_splice splice;
+    json_splice_init(&splice, request->body, request->end_at);
+    chat_splice_model(&splice, request, rewrite->model);
+    chat_splice_stream(&splice, request, rewrite->stream);
     if (rewrite->stream) {
-        plan_usage(&plan, request);
+        chat_splice_usage(&splice, request);
     }
-    plan_cap(&plan, request, rewrite);
-    if (plan.added.len != 0) {
-        plan_edit(&plan, request, span_of(request->body.base + request->end_at, 0), buffer_span(&plan.added));
-    }
-    CHECK(!plan.added.failed);
-    bool is_written = !plan.model.failed && write_plan(&plan, request->body, out);
-    buffer_fini(&plan.model);
-    buffer_fini(&plan.added);
+    splice_caps(&splice, request, rewrite);
+    bool is_written = json_splice_write(&splice, out);
+    json_splice_fini(&splice);
     return is_written;
 }
