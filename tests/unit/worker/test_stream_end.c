@@ -46,7 +46,9 @@ static void completions_end_as_their_upstream_would(void **state) {
                "data: {\"object\":\"text_completion\",\"id\":\"cmpl-1\",\"created\":17,\"model\":\"m\",\"choices\":[{"
                "\"index\":0,\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"length\"}]}\n\n"
                "data: {\"object\":\"text_completion\",\"id\":\"cmpl-1\",\"created\":17,\"model\":\"m\",\"choices\":[],"
-               "\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18,\"cost\":0.000012500}}\n\n"
+               "\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18,\"prompt_tokens_details\":{"
+               "\"cached_tokens\":3,\"cache_write_tokens\":2},\"completion_tokens_details\":{\"reasoning_tokens\":4},"
+               "\"cost\":0.000012500}}\n\n"
                "data: [DONE]\n\n");
 }
 
