@@ -18,7 +18,7 @@ static void expect_kept(const struct chat_request *before, const struct chat_req
     CHECK(strcmp(before->end_user, after->end_user) == 0);
     CHECK(before->has_tools == after->has_tools && before->is_bound == after->is_bound);
     CHECK(before->choices == after->choices);
-    CHECK(before->prompt_tokens == after->prompt_tokens);
+    CHECK(before->prompt_tokens == after->prompt_tokens || before->prompt_tokenizer != after->prompt_tokenizer);
 }
 
 static void expect_capped(const struct chat_request *before, const struct chat_request *after, int64_t most) {
