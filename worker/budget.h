@@ -11,6 +11,9 @@
 /* Does anything limit what this request may cost? */
 bool budget_applies(const struct request *request);
 
+/* Before anything is held: is there money left at all? Otherwise the verdict that a request would get. */
+struct verdict budget_peek(const struct request *request);
+
 /* Before a try: makes the hold cover its first slice or worst case at the try's price; sets budget_max_tokens when the
  * answer must be kept shorter than its client asked. Refuses with insufficient_quota. */
 struct verdict budget_cover(struct request *request);

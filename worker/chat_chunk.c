@@ -30,7 +30,7 @@ static void begin_chunk(struct buffer *out, const char *head) {
     buffer_append_text(out, head);
 }
 
-static void write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd) {
+void chat_chunk_write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd) {
     struct json_writer writer = json_writer_on(out);
     json_begin_object(&writer, NULL);
     json_write_int(&writer, "prompt_tokens", tokens->input_tokens);
@@ -49,7 +49,7 @@ void chat_chunk_write_end(struct buffer *out, const char *head, const char *fini
     if (with_usage) {
         begin_chunk(out, head);
         buffer_append_text(out, "\"choices\":[],\"usage\":");
-        write_usage(out, tokens, cost_nusd);
+        chat_chunk_write_usage(out, tokens, cost_nusd);
         buffer_append_text(out, "}\n\n");
     }
     buffer_append_text(out, "data: [DONE]\n\n");

@@ -94,6 +94,29 @@ struct verdict limits_take(struct request *request, int64_t tokens) {
     return verdict;
 }
 
+static struct verdict peek_level(const struct level *level) {
+    const struct shm_limits_sh *limits = level->limits;
+    const _Atomic uint64_t *requests = &level->account->request_bucket_ns;
+    const _Atomic uint64_t *tokens = &level->account->token_bucket_ns;
+    int64_t now_mono_ns = clock_mono_ns();
+    int64_t rpm = limits->requests_per_minute;
+    int64_t tpm = limits->tokens_per_minute;
+    if (rpm > 0 && shm_bucket_left(requests, rpm, now_mono_ns) == 0) {
+        return refuse(level, "requests", rpm, " a minute", shm_bucket_wait_ns(requests, rpm, 1, now_mono_ns));
+    }
+    if (tpm > 0 && shm_bucket_left(tokens, tpm, now_mono_ns) == 0) {
+        return refuse(level, "tokens", tpm, " a minute", shm_bucket_wait_ns(tokens, tpm, 1, now_mono_ns));
+    }
+    return verdict_of(ERROR_NONE);
+}
+
+struct verdict limits_peek(const struct request *request) {
+    const struct level key = key_level(request);
+    const struct level tenant = tenant_level(request);
+    struct verdict verdict = peek_level(&key);
+    return verdict.kind != ERROR_NONE ? verdict : peek_level(&tenant);
+}
+
 bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns) {
     const struct conf_limits *limits = &request->attempt.upstream->limits;
     struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
