@@ -9,7 +9,7 @@ import pytest
 from harness import config
 from harness.relay import cost_of
 from harness.wait import until
-from harness.websocket import WebSocket, refusal, with_query
+from harness.websocket import TEXT, WebSocket, frame, refusal, with_query
 from mock import behaviour, openai
 
 CHAT, STREAM = "/v1/ws/chat", "/v1/chat/stream"
@@ -321,8 +321,7 @@ def test_a_cancel_at_once(relay, mock, key):
     case = mock.case(behaviour.chat("a"))
     with open_chat(relay, key) as socket:
         both = [{"type": "chat.completion", "id": "z", **case.body()}, {"type": "cancel", "id": "z"}]
-        for message in both:
-            socket.send(message)
+        socket.send_raw(b"".join(frame(TEXT, json.dumps(message).encode()) for message in both))
         assert socket.until("completion.done")[-1]["id"] == "z"
         socket.send({"type": "ping"})
         assert socket.receive() == {"type": "pong"}
