@@ -292,8 +292,9 @@ static void hear_choice(struct ws_answer *answer, struct json_scan *scan, struct
     if (answer->form != WS_FORM_CHUNKS) {
         tell_delta(answer, choice, &delta, out);
     }
-    if (finish.len != 0 && choice == 0) {
-        (void)span_copy(finish, answer->finish_reason, sizeof(answer->finish_reason));
+    if (finish.len != 0 && choice == 0 && !span_copy(finish, answer->finish_reason, sizeof(answer->finish_reason))) {
+        (void)span_copy(SPAN_LITERAL("other"), answer->finish_reason,
+                        sizeof(answer->finish_reason)); /* no cut escape */
     }
 }
 

@@ -188,8 +188,8 @@ static void write_rest(struct body *body, const char *model) {
     }
 }
 
-/* The remembered messages and its own. Returns where its own stand in out. */
-static struct span write_conversation(struct body *body, const struct ws_memory *memory) {
+/* The remembered messages and its own. Returns how many bytes its own have; they and a bracket end out. */
+static size_t write_conversation(struct body *body, const struct ws_memory *memory) {
     struct buffer *out = body->out;
     struct span own = inside_of(body->doc, body->own);
     buffer_append_text(out, ",\"messages\":[");
@@ -197,10 +197,9 @@ static struct span write_conversation(struct body *body, const struct ws_memory 
     if (own.len == 0 && out->len != 0 && out->base[out->len - 1] == ',') {
         buffer_truncate(out, out->len - 1);
     }
-    size_t at = out->len;
     buffer_append_span(out, own);
     buffer_append_byte(out, ']');
-    return span_of(out->base + at, own.len);
+    return own.len;
 }
 
 /* Its own messages where nothing is remembered: where they stand in the copy. */
@@ -225,6 +224,7 @@ bool ws_message_write_body(const struct json_doc *doc, enum ws_form form, const 
     struct body body = {.doc = doc, .out = out, .own = -1};
     struct chat_verdict found;
     int64_t count = 0;
+    size_t own_bytes = 0;
     buffer_append_byte(out, '{');
     for (int name = json_first(doc, 0); name >= 0 && !out->failed; name = json_next(doc, name)) {
         take_member(&body, name, form != WS_FORM_CHUNKS, memory->is_conversation);
@@ -234,16 +234,14 @@ bool ws_message_write_body(const struct json_doc *doc, enum ws_form form, const 
     }
     if (!out->failed) {
         write_rest(&body, model);
-        *asked = memory->is_conversation ? write_conversation(&body, memory) : SPAN_EMPTY;
+        own_bytes = memory->is_conversation ? write_conversation(&body, memory) : 0;
     }
     buffer_append_byte(out, '}');
     if (out->failed) {
         *verdict = verdict_of(ERROR_body_too_large);
         return false;
     }
-    if (!memory->is_conversation) {
-        *asked = find_own(out);
-    }
+    *asked = memory->is_conversation ? span_of(out->base + out->len - 2 - own_bytes, own_bytes) : find_own(out);
     return true;
 }
 

@@ -445,7 +445,7 @@ void ws_session_fini(struct ws_session *session) {
 void ws_session_cancel(struct ws_session *session) {
     for (struct ws_completion *completion = session->first; completion != NULL; completion = completion->next) {
         if (completion->front.request != NULL) {
-            request_client_gone(completion->front.request);
+            request_cancel(completion->front.request);
         }
         if (!completion->is_over) {
             retire(completion);

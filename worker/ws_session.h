@@ -62,10 +62,10 @@ extern const char *const ws_credential_names[WS_CREDENTIALS];
 MUST_CHECK bool ws_session_init(struct ws_session *session, const struct ws_wire *wire, struct request *request,
                                 enum ws_form form);
 
-/* The connection is gone: cancels what runs and frees all. */
+/* The connection is gone: so are the clients of what runs (request_client_gone). Frees all. */
 void ws_session_fini(struct ws_session *session);
 
-/* The client is leaving: cancels what runs. */
+/* The client is closing: cancels what runs. */
 void ws_session_cancel(struct ws_session *session);
 
 /* A text message of the client. */

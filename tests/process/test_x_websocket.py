@@ -337,18 +337,28 @@ def test_a_cancel_in_the_stream_dialect(relay, mock, key):
         assert [message["type"] for message in socket.until("done")] == ["usage", "done"]
 
 
-def test_a_cancel_ends_a_stream_that_others_would_drain(own_relay, mock):
+def test_who_cancels_or_closes_wants_no_drain_but_a_lost_connection_may(own_relay, mock):
     relay = own_relay({"streams": {"on_disconnect": "drain"}})
     key = relay.create_key(relay.create_tenant("t"))
-    pace = mock.pace()
-    case = mock.case(behaviour.stream("a", "b", pace=pace))
-    with open_chat(relay, key) as socket:
-        socket.complete(case.body(), id="c")
-        pace.release()
-        socket.receive()
-        socket.send({"type": "cancel", "id": "c"})
-        assert socket.receive()["finish_reason"] == "cancelled"
-        until(lambda: case.last.client_left, "the upstream's hang-up")
+    for how in ("cancel", "close", "reset"):
+        pace = mock.pace()
+        case = mock.case(behaviour.stream("a", "b", pace=pace))
+        with open_chat(relay, key) as socket:
+            socket.complete(case.body(), id=how)
+            pace.release()
+            socket.receive()
+            if how == "cancel":
+                socket.send({"type": "cancel", "id": "cancel"})
+                assert socket.receive()["finish_reason"] == "cancelled"
+            else:
+                getattr(socket, how)()
+            if how == "reset":
+                until(lambda: sum(worker["streams"] for worker in relay.status()["workers"]) == 0, "the loss was seen")
+                pace.open()
+            else:
+                until(lambda: case.last.client_left, "the upstream's hang-up")
+    assert relay.record("reset")["finish_reason"] == "stop" and relay.record("reset")["output_tokens"] == 2
+    assert relay.record("close")["finish_reason"] == "cancelled"
 
 
 @pytest.mark.parametrize("how", ["close", "hang_up", "reset"])
