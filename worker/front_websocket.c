@@ -18,6 +18,7 @@ enum {
     OUT_BYTES_MOST = 72 << 20,
     PIECE_BYTES = 64 << 10,
     READ_BELOW_BYTES = 1 << 20, /* input is left alone while more than this waits to leave */
+    RECEIVE_BYTES = 256 << 10,  /* of the kernel; libh2o reads all that is there before we see any of it */
     FRAME_COST_BYTES = 64,      /* a queued frame counts for this much, however short it is */
     KEPT_BYTES = 16 << 10,
     HANDSHAKE_KEY_BYTES = 24,
@@ -460,6 +461,11 @@ struct websocket *front_websocket_new(struct request *request, enum ws_form form
     return websocket;
 }
 
+static void limit_receiving(h2o_socket_t *sock) {
+    const int bytes = RECEIVE_BYTES;
+    (void)setsockopt(h2o_socket_get_fd(sock), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
 /* h2o_http1_upgrade_cb */
 static void on_upgraded(void *context, h2o_socket_t *sock, size_t request_bytes) {
     struct websocket *websocket = context;
@@ -470,6 +476,7 @@ static void on_upgraded(void *context, h2o_socket_t *sock, size_t request_bytes)
     websocket->sock = sock;
     sock->data = websocket;
     h2o_buffer_consume(&sock->input, request_bytes);
+    limit_receiving(sock);
     int64_t interval_ns = websocket->worker->conf->streams.heartbeat_ms * NS_PER_MS;
     loop_timer_set(websocket->worker->loop, &websocket->beat, clock_mono_ns() + interval_ns);
     choose_reading(websocket);

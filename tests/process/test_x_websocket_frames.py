@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("target", [CHAT, STREAM])
 ORIGIN = "https://app.example.com"
 BODY_BYTES = 256 << 10
 # A flood may cost a worker so much; sanitizers (which is what slowness is for) keep what was freed.
-FLOOD_BYTES = (24 << 20) if SLOWNESS == 1 else (512 << 20)
+FLOOD_BYTES = (16 << 20) if SLOWNESS == 1 else (512 << 20)
 # What the kernel may hold of a stream on its way: the largest buffers it gives a receiver and a sender.
 KERNEL_BYTES = sum(int(Path(f"/proc/sys/net/ipv4/tcp_{name}").read_text().split()[2]) for name in ("rmem", "wmem"))
 
