@@ -60,9 +60,7 @@ struct websocket {
 #define WEBSOCKET_OF(pointer, member)                                                                                  \
     ((struct websocket *)(void *)((char *)(pointer)-offsetof(struct websocket, member)))
 
-static struct websocket *websocket_of(const struct ws_session *session) {
-    return (struct websocket *)(void *)(uintptr_t)session;
-}
+static struct websocket *websocket_of(const struct ws_session *session) { return (struct websocket *)(void *)session; }
 
 static void pump_later(struct websocket *websocket) { loop_defer(websocket->worker->loop, &websocket->pump); }
 
@@ -298,7 +296,7 @@ static void set_ending(struct websocket *websocket) {
 
 /* Goes on with the closing handshake, if there is one. False: the socket is closed and the websocket freed. */
 static bool follow_closing(struct websocket *websocket) {
-    const wslay_event_context_ptr frames = websocket->frames;
+    wslay_event_context_ptr frames = websocket->frames;
     if (!is_closing(websocket)) {
         return true;
     }

@@ -36,7 +36,7 @@ const char *const ws_credential_names[WS_CREDENTIALS] = {"authorization", "x-api
                                                          "sec-websocket-protocol"};
 
 static struct ws_completion *completion_of(const struct front *front) {
-    return (struct ws_completion *)(void *)((char *)(uintptr_t)front - offsetof(struct ws_completion, front));
+    return (struct ws_completion *)(void *)((char *)front - offsetof(struct ws_completion, front));
 }
 
 /* --- sending --- */
@@ -158,8 +158,7 @@ static void write_bytes(struct front *front, struct span bytes) {
     struct ws_completion *completion = completion_of(front);
     struct ws_out out = out_of(completion->session);
     struct sse_event event;
-    enum sse_result result = SSE_EVENT;
-    while ((result = sse_next(&completion->splitter, &bytes, &event)) == SSE_EVENT) {
+    while (sse_next(&completion->splitter, &bytes, &event) == SSE_EVENT) {
         if (event.has_data) {
             ws_answer_hear(&completion->answer, event.data, &out);
         }
