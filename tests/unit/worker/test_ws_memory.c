@@ -60,8 +60,8 @@ static void test_the_oldest_go_first(void **state) {
     memset(third, 'x', sizeof(third));
     ws_memory_init(&memory, CONTEXT_BYTES);
     assert_true(ws_memory_set_context(&memory, SPAN_EMPTY));
-    for (char name = '0'; name < '8'; name++) {
-        third[0] = name;
+    for (int name = '0'; name < '8'; name++) {
+        third[0] = (char)name;
         ws_memory_add_turn(&memory, SPAN_EMPTY, span_of(third, sizeof(third)));
         assert_true(memory.bytes <= WS_MEMORY_BYTES);
     }
