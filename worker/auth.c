@@ -9,6 +9,7 @@
 #include "worker/endpoints.h"
 #include "worker/signature.h"
 #include "worker/worker_state.h"
+#include "worker/ws_handshake.h"
 
 /* A used signature is remembered for this long after it has ceased to be good: the clock may be set back a little. */
 enum { REPLAY_MARGIN_S = 30 };
@@ -47,7 +48,7 @@ static bool several_credentials(const struct front *front) {
 /* All places a key may stand in; two different ones on one request are an error. */
 static struct verdict pick_credential(const struct auth_sources *sources, struct span *key) {
     const struct span found[] = {bearer(sources->authorization), span_trim(sources->x_api_key),
-                                 span_trim(sources->api_key), sources->query_key};
+                                 span_trim(sources->api_key), sources->query_key, sources->protocol_key};
     *key = SPAN_EMPTY;
     for (size_t i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
         if (found[i].len == 0) {
@@ -66,12 +67,13 @@ static struct verdict pick_credential(const struct auth_sources *sources, struct
 
 static struct auth_sources sources_of(const struct request *request) {
     const struct front *front = request->front;
+    bool is_open = endpoint_takes_query_key(request->endpoint);
     return (struct auth_sources){
         .authorization = front->driver->header(front, "authorization"),
         .x_api_key = front->driver->header(front, "x-api-key"),
         .api_key = front->driver->header(front, "api-key"),
-        .query_key =
-            endpoint_takes_query_key(request->endpoint) ? query_parameter(request->input.query, "api_key") : SPAN_EMPTY,
+        .query_key = is_open ? query_parameter(request->input.query, "api_key") : SPAN_EMPTY,
+        .protocol_key = is_open ? ws_handshake_key(front->driver->header(front, "sec-websocket-protocol")) : SPAN_EMPTY,
     };
 }
 
@@ -216,7 +218,7 @@ struct verdict auth_check(struct request *request) {
     if (!address_allowed(request)) {
         return verdict_of(ERROR_ip_not_allowed);
     }
-    return check_signature(request, key);
+    return request->input.is_message ? verdict_of(ERROR_NONE) : check_signature(request, key);
 }
 
 /* An item of an allow-list may be a model or an alias of one. */

@@ -17,6 +17,7 @@ struct auth_sources {
     struct span x_api_key;
     struct span api_key;
     struct span query_key;
+    struct span protocol_key; /* of a WebSocket's upgrade (ws_handshake.h) */
 };
 
 /* Is there a key that exists, before the request's body is gathered? ERROR_NONE, or why not. `client` is the address

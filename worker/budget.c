@@ -149,6 +149,12 @@ static struct verdict refuse(const struct request *request, int tightest, int64_
     return verdict;
 }
 
+struct verdict budget_peek(const struct request *request) {
+    int tightest = 0;
+    int64_t left_nusd = available_nusd(request, &tightest);
+    return left_nusd > 0 ? verdict_of(ERROR_NONE) : refuse(request, tightest, left_nusd);
+}
+
 static int64_t slice_tokens(const struct request *request) {
     int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
     int64_t cap = request->chat.max_tokens;

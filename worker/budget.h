@@ -21,6 +21,9 @@ struct budget_view budget_view_of(const struct request *request, enum shm_window
 /* The longest answer that the present try may give, for all choices: what is held when it does not stream. */
 int64_t budget_worst_case_tokens(const struct request *request);
 
+/* Before anything is held: is there money left at all? Otherwise the verdict that a request would get. */
+struct verdict budget_peek(const struct request *request);
+
 /* Before a try: makes the hold cover its first slice or worst case at the try's price; sets budget_max_tokens when the
  * answer must be kept shorter than its client asked. Refuses with insufficient_quota. */
 struct verdict budget_cover(struct request *request);

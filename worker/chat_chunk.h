@@ -1,5 +1,5 @@
 /* worker/chat_chunk.h - the last chunks of a chat stream that the relay itself ends.
- * Used by: relay.c, chat_writer.c, stream_end.c. Pure. The form is OpenAI's chat.completion.chunk. */
+ * Used by: relay.c, chat_writer.c, stream_end.c, ws_answer.c. Pure. The form is OpenAI's chat.completion.chunk. */
 #ifndef TOLLGATE_WORKER_CHAT_CHUNK_H
 #define TOLLGATE_WORKER_CHAT_CHUNK_H
 
@@ -22,5 +22,8 @@ void chat_chunk_write_usage(struct buffer *out, const struct token_counts *token
  * chat_chunk_note_head kept, or "". */
 void chat_chunk_write_end(struct buffer *out, const char *head, const char *finish_reason, bool with_usage,
                           const struct token_counts *tokens, int64_t cost_nusd);
+
+/* Appends a usage object with its cost. */
+void chat_chunk_write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd);
 
 #endif

@@ -8,6 +8,7 @@
 #include "worker/endpoint_key.h"
 #include "worker/reply.h"
 #include "worker/worker_state.h"
+#include "worker/ws_handshake.h"
 
 enum { ANSWER_BYTES_MOST = 4 << 20, MODEL_PATH_BYTES = 256 };
 
@@ -216,9 +217,23 @@ static const struct endpoint endpoints[] = {
     {.method = "GET", .path = "/v1/models", .needs_key = true, .answer = answer_models},
     {.method = "GET", .path = "/v1/models/", .is_prefix = true, .needs_key = true, .answer = answer_model},
     {.method = "GET", .path = "/v1/key", .needs_key = true, .answer = endpoint_answer_key},
+    {.method = "GET", .path = "/v1/ws/chat", .needs_key = true, .takes_query_key = true, .answer = ws_handshake_chat},
+    {.method = "GET",
+     .path = "/v1/chat/stream",
+     .needs_key = true,
+     .takes_query_key = true,
+     .answer = ws_handshake_stream},
     {.method = "GET", .path = "/healthz", .answer = answer_health},
     {.method = "GET", .path = "/readyz", .answer = answer_ready},
 };
+
+/* What is asked over a WebSocket, whichever it is. */
+static const struct endpoint message = {.method = "POST",
+                                        .path = "",
+                                        .needs_key = true,
+                                        .takes_query_key = true,
+                                        .number = SHM_ENDPOINT_WEBSOCKET,
+                                        .upstream_path = "/chat/completions"};
 
 static const struct endpoint preflight = {.method = "OPTIONS", .path = "*", .answer = answer_preflight};
 
@@ -236,6 +251,10 @@ static bool method_matches(const struct endpoint *endpoint, struct span method) 
 struct verdict endpoint_find(struct request *request) {
     bool path_found = false;
     request->endpoint = NULL;
+    if (request->input.is_message) {
+        request->endpoint = &message;
+        return verdict_of(ERROR_NONE);
+    }
     if (span_is(request->input.method, "OPTIONS")) {
         request->endpoint = &preflight;
         return verdict_of(ERROR_NONE);

@@ -12,6 +12,13 @@ struct front;
 
 enum { REPLY_HEADERS_MOST = 40 };
 
+/* How a WebSocket speaks (ws_message.h). */
+enum ws_form {
+    WS_FORM_CONTENT, /* /v1/ws/chat */
+    WS_FORM_STREAM,  /* /v1/ws/chat?dialect=stream */
+    WS_FORM_CHUNKS   /* /v1/chat/stream: bodies in, chunks out */
+};
+
 struct reply_header {
     const char *name; /* lower case; a literal */
     const char *value;
@@ -39,6 +46,10 @@ struct front_driver {
     void (*end)(struct front *front, bool whole);
     /* Bytes written and not yet taken by the network. */
     size_t (*pending_bytes)(const struct front *front);
+    /* NULL where a request can't become a WebSocket. Does it ask to? */
+    bool (*asks_websocket)(const struct front *front);
+    /* Makes the connection a WebSocket, with this head (101), and cuts the link. False: no memory; nothing was done. */
+    bool (*upgrade)(struct front *front, const struct reply *reply, enum ws_form form);
 };
 
 struct front {

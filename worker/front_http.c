@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "worker/front_guard.h"
+#include "worker/front_websocket.h"
 #include "worker/guard_address.h"
 #include "worker/worker_state.h"
 
@@ -164,6 +165,7 @@ static const char *reason_of(int status) {
         int status;
         const char *reason;
     } reasons[] = {
+        {101, "Switching Protocols"},
         {200, "OK"},
         {204, "No Content"},
         {400, "Bad Request"},
@@ -174,6 +176,7 @@ static const char *reason_of(int status) {
         {409, "Conflict"},
         {413, "Content Too Large"},
         {415, "Unsupported Media Type"},
+        {426, "Upgrade Required"},
         {429, "Too Many Requests"},
         {499, "Client Closed Request"},
         {502, "Bad Gateway"},
@@ -244,13 +247,37 @@ static size_t pending_bytes(const struct front *front) {
     return exchange->filling.len + exchange->flying.len;
 }
 
+/* libh2o takes `upgrade` for itself, and only where Connection names it. */
+static bool asks_websocket(const struct front *front) {
+    const h2o_req_t *req = exchange_of(front)->req;
+    return req->version == 0x101 && h2o_memis(req->method.base, req->method.len, H2O_STRLIT("GET")) &&
+           req->upgrade.base != NULL && h2o_lcstris(req->upgrade.base, req->upgrade.len, H2O_STRLIT("websocket"));
+}
+
+static bool upgrade(struct front *front, const struct reply *reply, enum ws_form form) {
+    struct exchange *exchange = exchange_of(front);
+    struct websocket *websocket = front_websocket_new(front->request, form);
+    if (websocket == NULL) {
+        return false;
+    }
+    loop_watch_clear(exchange->worker->loop, &exchange->hang_up);
+    set_head(exchange, reply);
+    exchange->started = exchange->ending = exchange->over = true;
+    front->request->front = NULL;
+    front->request = NULL;
+    front_websocket_upgrade(websocket, exchange->req);
+    return true;
+}
+
 static const struct front_driver http_driver = {.header = get_header,
                                                 .header_differs = header_differs,
                                                 .answer = answer,
                                                 .start = start,
                                                 .write = write_bytes,
                                                 .end = end_stream,
-                                                .pending_bytes = pending_bytes};
+                                                .pending_bytes = pending_bytes,
+                                                .asks_websocket = asks_websocket,
+                                                .upgrade = upgrade};
 
 /* --- arrivals and departures --- */
 

@@ -14,6 +14,7 @@
 #include "worker/auth.h"
 #include "worker/front_guard.h"
 #include "worker/front_http.h"
+#include "worker/front_websocket.h"
 #include "worker/reply.h"
 #include "worker/worker_state.h"
 
@@ -232,6 +233,7 @@ void front_drain(struct front_side *front) {
     }
     guard_context_drain(front->guard);
     h2o_context_request_shutdown(&front->context);
+    front_websocket_drain(front->worker);
 }
 
 int64_t front_connections(const struct front_side *front) { return guard_context_connections(front->guard); }

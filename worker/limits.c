@@ -136,7 +136,8 @@ static int64_t level_wait_ns(const struct level *level, int64_t tokens) {
 /* When all levels will have room: what one of them says alone could be answered by another's refusal. */
 static int64_t wait_for_all_ns(const struct request *request, int64_t tokens) {
     int64_t wait_ns = 0;
-    for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
+    int last = request->pair_row != SHM_NO_ROW ? LIMIT_MODEL : LIMIT_TENANT;
+    for (int at = LIMIT_KEY; at <= last; at++) {
         const struct level level = level_at(request, (enum limit_level)at);
         wait_ns = larger(wait_ns, level_wait_ns(&level, tokens));
     }
@@ -181,6 +182,20 @@ struct verdict limits_take(struct request *request, int64_t tokens) {
             struct verdict verdict = refuse(request, &level, shortage, tokens);
             limits_return(request);
             return verdict;
+        }
+    }
+    return verdict_of(ERROR_NONE);
+}
+
+struct verdict limits_peek(const struct request *request) {
+    for (int at = LIMIT_KEY; at <= LIMIT_TENANT; at++) {
+        const struct level level = level_at(request, (enum limit_level)at);
+        int64_t now_mono_ns = clock_mono_ns();
+        if (shm_bucket_wait_ns(level.request_bucket, level.requests_per_minute, 1, now_mono_ns) > 0) {
+            return refuse(request, &level, SHORT_OF_REQUESTS, 1);
+        }
+        if (shm_bucket_wait_ns(level.token_bucket, level.tokens_per_minute, 1, now_mono_ns) > 0) {
+            return refuse(request, &level, SHORT_OF_TOKENS, 1);
         }
     }
     return verdict_of(ERROR_NONE);

@@ -273,6 +273,9 @@ void reply_error(struct request *request) {
     if (status == 405) {
         reply_add(&reply, "allow", arena_format(&request->arena, "%s, OPTIONS", request->allowed_method));
     }
+    if (status == 426) {
+        reply_add(&reply, "sec-websocket-version", "13");
+    }
     add_retry(request, &reply);
     request->front->driver->answer(request->front, &reply, buffer_span(&body));
     buffer_fini(&body);

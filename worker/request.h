@@ -45,6 +45,7 @@ struct request_input {
     struct span body;
     const char *client; /* address, without port; behind a trusted proxy what it forwards for */
     bool is_http10;
+    bool is_message; /* a WebSocket's: the key was shown, and any signature checked, at the upgrade */
 };
 
 enum limit_level { LIMIT_KEY, LIMIT_TENANT, LIMIT_MODEL, LIMIT_UPSTREAM, LIMIT_LEVELS };
@@ -171,6 +172,10 @@ MUST_CHECK struct request *request_new(struct worker *worker, struct front *fron
 
 /* Front: the client has gone; both links are cut. The input's spans are void from now on. */
 void request_client_gone(struct request *request);
+
+/* Front: the client wants no more of it: as above, but its upstream is not read on whatever on_disconnect says. The
+ * request lives until the end of the turn. */
+void request_cancel(struct request *request);
 
 /* Front: what was written has left; an upstream held back may go on. */
 void request_drained(struct request *request);

@@ -346,4 +346,11 @@ void request_client_gone(struct request *request) {
     request_post(request, relay_may_orphan(request) ? REQUEST_orphan : REQUEST_settle);
 }
 
+void request_cancel(struct request *request) {
+    request_client_gone(request);
+    if (request->posted == REQUEST_orphan) {
+        request->posted = REQUEST_settle;
+    }
+}
+
 void request_drained(struct request *request) { relay_resume(request); }

@@ -65,6 +65,16 @@ int64_t settle_price_nusd(const struct request *request) {
  */
 static bool is_billed(const struct request *request) { return request->served || request->left_upstream_working; }
 
+int64_t settle_owed(struct request *request, struct token_counts *tokens) {
+    *tokens = (struct token_counts){0};
+    if (request->shared == NULL || request->attempts == 0 || !is_billed(request)) {
+        return 0;
+    }
+    settle_count(request);
+    *tokens = request->shared->record.tokens;
+    return settle_price_nusd(request);
+}
+
 /* Once a request, at its end: an operator should know that an upstream's counts are not to be trusted. */
 static void log_impossible_usage(const struct request *request) {
     const struct shm_usage_record_sh *record = &request->shared->record;

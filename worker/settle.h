@@ -15,4 +15,7 @@ void settle_count(struct request *request);
 /* Price in nano-USD of what was counted so far, with the tenant's markup. */
 int64_t settle_price_nusd(const struct request *request);
 
+/* What the request would be billed if it ended now: its tokens into *tokens, and returns their price. */
+int64_t settle_owed(struct request *request, struct token_counts *tokens);
+
 #endif

@@ -13,6 +13,7 @@
 #include "worker/upstream.h"
 
 struct front_side;
+struct websocket;
 
 struct worker {
     struct heritage *heritage;
@@ -27,7 +28,8 @@ struct worker {
     struct shm_slots *slots;
     struct json_doc scratch; /* for whoever parses JSON in this turn */
     struct buffer scratch_text;
-    struct request *requests; /* live ones */
+    struct websocket *websockets; /* open ones (front_websocket.c) */
+    struct request *requests;     /* live ones */
     int64_t request_count;
     bool draining; /* accepts no connections; those it has are served and closed */
     bool paused;   /* the ledger recomputes: nothing that changes balances may happen (store/recompute.h) */

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/key_format.h"
+#include "worker/settle.h"
 #include "worker/worker_state.h"
 
 /* --- the upstream's side --- */
@@ -117,8 +118,13 @@ static size_t pending_front(const struct front *front) {
     return client.pending;
 }
 
-static const struct front_driver fake_driver = {get_header,  header_differs, answer_front, start_front,
-                                                write_front, end_front,      pending_front};
+static const struct front_driver fake_driver = {.header = get_header,
+                                                .header_differs = header_differs,
+                                                .answer = answer_front,
+                                                .start = start_front,
+                                                .write = write_front,
+                                                .end = end_front,
+                                                .pending_bytes = pending_front};
 
 /* --- a worker without sockets --- */
 
@@ -377,10 +383,38 @@ static void broken_stream_never_looks_complete(void **state) {
     }
 }
 
+/* Whoever leaves may have the stream read on for the books; whoever cancels wants it to end. */
+static void a_cancelled_stream_is_not_drained(void **state) {
+    (void)state;
+    conf->streams.on_disconnect = CONF_DISCONNECT_DRAIN;
+    for (int cancels = 0; cancels < 2; cancels++) {
+        struct request *request = begin(STREAM_BODY);
+        turn();
+        head(200, UPSTREAM_EVENT_STREAM);
+        bytes(DELTA);
+        struct token_counts owed;
+        if (cancels != 0) {
+            request_cancel(request);
+            assert_true(settle_owed(request, &owed) > 0 && owed.output_tokens > 0);
+        } else {
+            request_client_gone(request);
+        }
+        turn();
+        assert_int_equal(calls_running, 1 - cancels);
+        if (cancels == 0) {
+            end(UPSTREAM_BROKEN);
+        }
+        expect_dead((uint64_t)cancels + 1);
+        assert_int_not_equal(last_record()->flags & SHM_RECORD_CLIENT_LEFT, 0);
+    }
+    assert_string_equal(last_record()->finish_reason, "cancelled");
+}
+
 /* --- every event in every waiting state --- */
 
 enum event {
     EVENT_CLIENT_GONE,
+    EVENT_CANCEL,
     EVENT_TIMEOUT,
     EVENT_HEAD_GOOD,
     EVENT_HEAD_BAD,
@@ -409,6 +443,12 @@ static void deliver(struct request *request, enum event event) {
     case EVENT_CLIENT_GONE:
         if (client_there) {
             request_client_gone(request);
+        }
+        return;
+    case EVENT_CANCEL:
+        if (client_there) {
+            request_cancel(request);
+            assert_int_not_equal(request->posted, REQUEST_orphan);
         }
         return;
     case EVENT_DRAINED:
@@ -497,6 +537,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(stream_completes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(answer_is_counted_by_its_usage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_cancelled_stream_is_not_drained, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refused_request_leaves_no_trace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(retries_go_on_and_give_limits_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_try_failing_is_told_and_costs_nothing, set_up, tear_down),
