@@ -16,6 +16,7 @@
 #include "master/master_generation.h"
 #include "master/master_spawn.h"
 #include "master/process_title.h"
+#include "shm/shm_replays.h"
 #include "store/state_lock.h"
 
 enum { SEATS_LEAST = 16, SEATS_A_CORE = 4, LOCK_POLL_MS = 50, LOCK_EXTRA_MS = 10000 };
@@ -118,7 +119,26 @@ static bool make_segment(struct master *master, const struct conf *conf, struct 
         !master_user_own_state(&master->user, master->state_fd, error)) {
         return false;
     }
+    shm_replays_load(&master->map, conf->state_dir, clock_wall_ns() / NS_PER_S);
     atomic_store(&master->map.header->master_pid, getpid());
+    return true;
+}
+
+/* An eventfd a seat, by which workers tell each other that there is something to look at. */
+static bool open_seat_wakes(struct master *master, struct buffer *error) {
+    uint32_t count = master->map.header->seat_count;
+    CHECK(count <= HERITAGE_SEATS_MOST);
+    master->seat_wake_fds = calloc(count, sizeof(*master->seat_wake_fds));
+    CHECK(master->seat_wake_fds != NULL);
+    for (; master->seat_wake_count < count; master->seat_wake_count++) {
+        int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (fd < 0) {
+            buffer_format(error, "start: cannot make %u descriptors: %s; raise the limit of open files", count,
+                          strerror(errno));
+            return false;
+        }
+        master->seat_wake_fds[master->seat_wake_count] = fd;
+    }
     return true;
 }
 
@@ -161,8 +181,8 @@ static bool make_all(struct master *master, struct conf *conf, struct buffer *er
         buffer_format(error, "start: %s", strerror(errno));
         return false;
     }
-    return make_segment(master, conf, error) && master_generation_claim(master, generation, error) &&
-           open_log(master, conf, error);
+    return make_segment(master, conf, error) && open_seat_wakes(master, error) &&
+           master_generation_claim(master, generation, error) && open_log(master, conf, error);
 }
 
 static void preset(struct master *master, const struct master_options *options, const char *state_dir) {
@@ -226,6 +246,10 @@ static void close_log(struct master *master) {
 }
 
 void master_boot_undo(struct master *master, bool remove_segment) {
+    if (master->map.header != NULL && remove_segment &&
+        !shm_replays_save(&master->map, master->state_dir, clock_wall_ns() / NS_PER_S)) {
+        LOG(LOG_WARN, "signatures_forgotten", log_text("why", strerror(errno)));
+    }
     close_log(master);
     if (master->map.header != NULL) {
         shm_map_close(&master->map);
@@ -236,6 +260,10 @@ void master_boot_undo(struct master *master, bool remove_segment) {
     close_descriptor(master->alive_fds[0]);
     close_descriptor(master->alive_fds[1]);
     close_descriptor(master->ledger_wake_fd);
+    for (uint32_t seat = 0; seat < master->seat_wake_count; seat++) {
+        close_descriptor(master->seat_wake_fds[seat]);
+    }
+    free(master->seat_wake_fds);
     close_descriptor(master->epoll_fd);
     close_descriptor(master->state_fd);
     if (master->lock_fd >= 0) {

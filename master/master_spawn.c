@@ -18,7 +18,7 @@
 #include "store/ledger_process.h"
 #include "worker/worker.h"
 
-enum { KEPT_MOST = HERITAGE_LISTENERS_MOST + 16 };
+enum { KEPT_MOST = HERITAGE_LISTENERS_MOST + HERITAGE_SEATS_MOST + 16 };
 
 /* Descriptors that stay open in a child. */
 struct kept {
@@ -62,6 +62,8 @@ static void fill_heritage(struct heritage *heritage, const struct master *master
     heritage->worker_index = child->worker_index;
     heritage->master_alive_fd = master->alive_fds[0];
     heritage->ledger_wake_fd = master->ledger_wake_fd;
+    heritage->seat_wake_fds = master->seat_wake_fds;
+    heritage->seat_wake_count = master->seat_wake_count;
     heritage->state_fd = master->state_fd;
     memcpy(heritage->upstream_rows, generation->upstream_rows, sizeof(heritage->upstream_rows));
     memcpy(heritage->ticket_key, master->ticket_key, sizeof(heritage->ticket_key));
@@ -73,13 +75,16 @@ static void fill_heritage(struct heritage *heritage, const struct master *master
     }
 }
 
-static void close_foreign_descriptors(const struct heritage *heritage, int lock_fd) {
+static void close_foreign_descriptors(const struct heritage *heritage, enum master_role role, int lock_fd) {
     struct kept kept = {.count = 0};
     keep(&kept, heritage->master_alive_fd);
     keep(&kept, heritage->ready_fd);
     keep(&kept, heritage->ledger_wake_fd);
     keep(&kept, heritage->state_fd);
     keep(&kept, lock_fd);
+    for (uint32_t seat = 0; role == ROLE_WORKER && seat < heritage->seat_wake_count; seat++) {
+        keep(&kept, heritage->seat_wake_fds[seat]);
+    }
     for (int i = 0; i < heritage->listener_count; i++) {
         keep(&kept, heritage->listeners[i].fd);
     }
@@ -142,7 +147,7 @@ _Noreturn static void run_child(struct master *master, struct heritage *heritage
         _exit(CHILD_EXIT_FAILED);
     }
     set_up_log(heritage->conf, name);
-    close_foreign_descriptors(heritage, master->lock_fd);
+    close_foreign_descriptors(heritage, child->role, master->lock_fd);
     if (child->role == ROLE_LEDGER) {
         spare_from_oom_killer();
     }

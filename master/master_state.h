@@ -96,6 +96,8 @@ struct master {
     int epoll_fd;
     int alive_fds[2]; /* children hold the read end */
     int ledger_wake_fd;
+    int *seat_wake_fds; /* one a seat of the segment */
+    uint32_t seat_wake_count;
     unsigned char ticket_key[HERITAGE_TICKET_KEY_BYTES];
     struct master_child *children;
     struct master_post ledger;

@@ -9,7 +9,7 @@
 
 struct conf;
 
-enum { HERITAGE_LISTENERS_MOST = 64, HERITAGE_TICKET_KEY_BYTES = 80 };
+enum { HERITAGE_LISTENERS_MOST = 64, HERITAGE_SEATS_MOST = 8192, HERITAGE_TICKET_KEY_BYTES = 80 };
 
 /* One listening socket of this child. listen_index points into conf.listens. */
 struct heritage_listener {
@@ -29,7 +29,10 @@ struct heritage {
     int master_alive_fd; /* read end of a pipe whose write end only the master holds: end of file means it is gone */
     int ready_fd;        /* write one byte when ready to serve */
     int ledger_wake_fd;  /* eventfd: a settled record waits. Workers write, the ledger reads */
-    int state_fd;        /* the state directory */
+    const int *seat_wake_fds; /* an eventfd a seat: something that its worker waits for has happened. Workers write and
+                                 read */
+    uint32_t seat_wake_count;
+    int state_fd;                                        /* the state directory */
     uint32_t upstream_rows[SHM_UPSTREAMS];               /* conf.upstreams[i] -> row in the segment */
     unsigned char ticket_key[HERITAGE_TICKET_KEY_BYTES]; /* TLS session tickets, the same in every worker */
 };

@@ -3,7 +3,7 @@
  * each piece of an answer and keep the sum in a listener, which is what accounting reads. Where client and upstream
  * speak different dialects a reader also emits parts, which a writer (chat_writer, messages_writer) turns into the
  * client's dialect. Pure. Ownership: spans point into the data handed to the reader, or into its scratch, and are valid
- * until the reader's call returns. */
+ * until the reader's call returns; those of a part until on_part does. */
 #ifndef TOLLGATE_WORKER_ANSWER_H
 #define TOLLGATE_WORKER_ANSWER_H
 
@@ -53,10 +53,13 @@ struct answer_part {
     enum answer_finish finish; /* FINISH */
 };
 
+struct answer_told;
+
 /* Who takes the parts. After an event that turns out invalid the parts it gave must be thrown away. */
 struct answer_sink {
     void (*on_part)(void *context, const struct answer_part *part);
     void *context;
+    struct answer_told *told; /* what dialect_openai and dialect_gemini have told so far: answer_told.h; others: NULL */
 };
 
 /* What one event, or one whole answer, says. */
@@ -71,6 +74,7 @@ struct answer_event {
     bool is_first_text;                      /* the first text of this stream or answer lies in here */
     char finish_reason[ANSWER_FINISH_BYTES]; /* the raw value, of choice 0 if several; Responses: the status */
     int choice_count;
+    int tool_calls;                        /* that begin in this event */
     int64_t text_bytes[ANSWER_TEXT_KINDS]; /* output in this event, unescaped */
     struct usage_report usage;
     struct span usage_raw; /* the usage object's bytes, for openai_add_cost; empty without usage */
@@ -81,6 +85,7 @@ struct answer_event {
 struct answer_listener {
     struct estimate output; /* of all text kinds: what was relayed, for want of usage */
     int64_t text_bytes[ANSWER_TEXT_KINDS];
+    int64_t tool_calls;
     int64_t text_events;       /* events that carried text: at least so many tokens were generated */
     struct usage_report usage; /* merged; the last complete report wins */
     bool has_usage;
@@ -95,8 +100,20 @@ struct answer_listener {
     uint8_t open_kind;  /* and what it is; the dialect's own numbering */
 };
 
+/* What the body of an upstream's refusal says beyond its status. */
+struct answer_refusal {
+    bool is_context_length;
+    bool is_credentials;
+    bool is_overloaded;
+    int64_t retry_after_ms;
+};
+
 /* A listener that has heard nothing. Owns nothing, needs no end. */
 void answer_listener_init(struct answer_listener *listener);
+
+/* Says whose answer a fresh listener will hear, by the upstream's name for the model: that decides how output is
+ * estimated. */
+void answer_listener_expect(struct answer_listener *listener, struct span model);
 
 /* Counts text, the inside of a JSON string, as output of this event. */
 void answer_take_text(struct answer_listener *listener, struct answer_event *event, int64_t choice,

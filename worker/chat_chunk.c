@@ -36,7 +36,18 @@ void chat_chunk_write_usage(struct buffer *out, const struct token_counts *token
     json_write_int(&writer, "prompt_tokens", tokens->input_tokens);
     json_write_int(&writer, "completion_tokens", tokens->output_tokens);
     json_write_int(&writer, "total_tokens", tokens->input_tokens + tokens->output_tokens);
-    json_write_nusd(&writer, "cost", cost_nusd);
+    json_begin_object(&writer, "prompt_tokens_details");
+    json_write_int(&writer, "cached_tokens", tokens->cached_input_tokens);
+    if (tokens->cache_write_tokens != 0) {
+        json_write_int(&writer, "cache_write_tokens", tokens->cache_write_tokens);
+    }
+    json_end_object(&writer);
+    json_begin_object(&writer, "completion_tokens_details");
+    json_write_int(&writer, "reasoning_tokens", tokens->reasoning_tokens);
+    json_end_object(&writer);
+    if (cost_nusd >= 0) {
+        json_write_nusd(&writer, "cost", cost_nusd);
+    }
     json_end_object(&writer);
 }
 

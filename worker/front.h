@@ -10,7 +10,7 @@
 struct request;
 struct front;
 
-enum { REPLY_HEADERS_MOST = 32 };
+enum { REPLY_HEADERS_MOST = 40 };
 
 /* How a WebSocket speaks (ws_message.h). */
 enum ws_form {

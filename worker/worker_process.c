@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "worker/front_listen.h"
 #include "worker/worker_state.h"
+#include "worker/worker_wake.h"
 
 #define LAST_WORDS_NS (1000 * NS_PER_MS)
 /* After a reload a kept connection that is in use is served once more and closed by its answer; one that lies idle is
@@ -85,6 +86,16 @@ static bool watch_signals(struct worker *worker) {
     return fd >= 0 && loop_watch_set(worker->loop, &worker->signals, fd, EPOLLIN);
 }
 
+static void read_trusted_proxies(struct worker *worker) {
+    const struct conf *conf = worker->conf;
+    worker->trusted_proxies = calloc((size_t)conf->trusted_proxy_count + 1, sizeof(*worker->trusted_proxies));
+    CHECK(worker->trusted_proxies != NULL);
+    for (int i = 0; i < conf->trusted_proxy_count; i++) {
+        struct client_network *network = &worker->trusted_proxies[worker->trusted_proxy_count];
+        worker->trusted_proxy_count += client_network_parse(span_text(conf->trusted_proxies[i]), network) ? 1 : 0;
+    }
+}
+
 static void init_worker(struct worker *worker, struct heritage *heritage) {
     worker->heritage = heritage;
     worker->conf = heritage->conf;
@@ -93,6 +104,7 @@ static void init_worker(struct worker *worker, struct heritage *heritage) {
     if (!calendar_use_zone(worker->conf->timezone)) {
         LOG(LOG_WARN, "timezone_unknown", log_text("timezone", worker->conf->timezone));
     }
+    read_trusted_proxies(worker);
     worker->loop = loop_new();
     worker->upstreams = upstreams_new(worker->loop, on_upstream_connection, worker);
     worker->slots = calloc(1, sizeof(*worker->slots));
@@ -103,6 +115,7 @@ static void init_worker(struct worker *worker, struct heritage *heritage) {
     worker->signals = (struct loop_watch){.on_event = on_signal, .fd = -1};
     worker->master_alive = (struct loop_watch){.on_event = on_master_gone, .fd = -1};
     worker->second.on_fire = on_second;
+    worker_wake_init(worker);
 }
 
 static bool is_finished(const struct worker *worker) {
@@ -159,7 +172,7 @@ int worker_main(struct heritage *heritage) {
     init_worker(&worker, heritage);
     buffer_init(&error, 4096);
     worker.front = front_listen(&worker, &error);
-    if (worker.front == NULL || !watch_signals(&worker) ||
+    if (worker.front == NULL || !watch_signals(&worker) || !worker_wake_watch(&worker) ||
         !loop_watch_set(worker.loop, &worker.master_alive, heritage->master_alive_fd, EPOLLIN | EPOLLRDHUP)) {
         LOG(LOG_ERROR, "worker_cannot_start", log_text("why", error.len != 0 ? buffer_text(&error) : strerror(errno)));
         return CHILD_EXIT_CONFIGURATION;

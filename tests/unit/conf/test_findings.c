@@ -95,8 +95,9 @@ static const struct bad_file bad_files[] = {
      "t.yaml:2:40: unknown field \"wieght\" in models.a.routes[0]; did you mean \"weight\"?\n"},
     {"unknown name with escapes", "\"a\\eb\\n\": 1\n",
      "t.yaml:1:1: unknown field \"a?b?\" at the top level; the fields here are listen, admin, workers, state, "
-     "timezone, currency, upstreams, models, tiers, retry, breaker, streams, cors, user, request_limits, "
-     "drain_timeout, log, retention, cluster, capacity\n"},
+     "timezone, currency, upstreams, models, tiers, budget_warning, retry, breaker, streams, cors, user, "
+     "request_limits, "
+     "trusted_proxies, drain_timeout, log, retention, cluster, capacity\n"},
     {"mapping for a scalar", "workers: {n: 1}\n",
      "t.yaml:1:10: workers: needs auto or a whole number, not a mapping\n"},
     {"list for a scalar", "state: [a]\n", "t.yaml:1:8: state: needs a path, not a list\n"},
@@ -125,9 +126,18 @@ static const struct bad_file bad_files[] = {
      "t.yaml:1:9: listen: is empty; give at least one or leave it out\n"
      "t.yaml:2:21: tiers.a.models: is empty; give at least one or leave it out\n"},
     {"out of range", "tiers: {a: {rpm: -1, tpm: 1000000000001, concurrent: 99999999999999999999}}\n",
-     "t.yaml:1:18: tiers.a.rpm: \"-1\" is out of range; use 0 to 1000000000\n"
-     "t.yaml:1:27: tiers.a.tpm: \"1000000000001\" is out of range; use 0 to 1000000000000\n"
-     "t.yaml:1:54: tiers.a.concurrent: \"99999999999999999999\" is out of range; use 0 to 1000000\n"},
+     "t.yaml:1:18: tiers.a.rpm: \"-1\" is out of range; use 1 to 1000000000\n"
+     "t.yaml:1:27: tiers.a.tpm: \"1000000000001\" is out of range; use 1 to 1000000000000\n"
+     "t.yaml:1:54: tiers.a.concurrent: \"99999999999999999999\" is out of range; use 1 to 1000000\n"},
+    {"limits of nothing", "tiers: {a: {rpm: 0, tpm: 0, concurrent: 0, budget: {amount: 0, per: day}}}\n",
+     "t.yaml:1:18: tiers.a.rpm: \"0\" is out of range; use 1 to 1000000000\n"
+     "t.yaml:1:26: tiers.a.tpm: \"0\" is out of range; use 1 to 1000000000000\n"
+     "t.yaml:1:41: tiers.a.concurrent: \"0\" is out of range; use 1 to 1000000\n"
+     "t.yaml:1:61: tiers.a.budget.amount: \"0\" is out of range; use 0.000000001 to 1000000000\n"},
+    {"an upstream's limits of nothing", "upstreams: {a: {dialect: demo, limits: {rpm: 0, tpm: 1.5, concurrent: -1}}}\n",
+     "t.yaml:1:46: upstreams.a.limits.rpm: \"0\" is out of range; use 1 to 1000000000\n"
+     "t.yaml:1:54: upstreams.a.limits.tpm: \"1.5\" is no whole number; write digits only, without quotes\n"
+     "t.yaml:1:71: upstreams.a.limits.concurrent: \"-1\" is out of range; use 1 to 1000000\n"},
     {"retry attempts", "retry: {attempts: 11}\n", "t.yaml:1:19: retry.attempts: \"11\" is out of range; use 1 to 10\n"},
     {"retry attempts zero", "retry: {attempts: 0}\n",
      "t.yaml:1:19: retry.attempts: \"0\" is out of range; use 1 to 10\n"},
@@ -325,19 +335,19 @@ static const struct bad_file bad_files[] = {
      "t.yaml:1:55: listen[0].tls.certificate: the file \"/\" cannot be read: Is a directory\n"
      "t.yaml:1:63: listen[0].tls.key: the file \"/dev/null\" cannot be read: it is no regular file\n"},
     {"address ranges",
-     "request_limits: {trusted_proxies: [10.0.0.0/8, 10.0.0.0/33, 'fd00::/8', '::/129', example.com, 1.2.3.4/, "
-     "1.2.3.4/-1, 10.0.0.0/8]}\n",
-     "t.yaml:1:48: request_limits.trusted_proxies[1]: \"10.0.0.0/33\" is no address range; write one such as "
+     "trusted_proxies: [10.0.0.0/8, 10.0.0.0/33, 'fd00::/8', '::/129', example.com, 1.2.3.4/, "
+     "1.2.3.4/-1, 10.0.0.0/8]\n",
+     "t.yaml:1:31: trusted_proxies[1]: \"10.0.0.0/33\" is no address range; write one such as "
      "10.0.0.0/8 or fd00::/8\n"
-     "t.yaml:1:73: request_limits.trusted_proxies[3]: \"::/129\" is no address range; write one such as 10.0.0.0/8 or "
+     "t.yaml:1:56: trusted_proxies[3]: \"::/129\" is no address range; write one such as 10.0.0.0/8 or "
      "fd00::/8\n"
-     "t.yaml:1:83: request_limits.trusted_proxies[4]: \"example.com\" is no address range; write one such as "
+     "t.yaml:1:66: trusted_proxies[4]: \"example.com\" is no address range; write one such as "
      "10.0.0.0/8 or fd00::/8\n"
-     "t.yaml:1:96: request_limits.trusted_proxies[5]: \"1.2.3.4/\" is no address range; write one such as 10.0.0.0/8 "
+     "t.yaml:1:79: trusted_proxies[5]: \"1.2.3.4/\" is no address range; write one such as 10.0.0.0/8 "
      "or fd00::/8\n"
-     "t.yaml:1:106: request_limits.trusted_proxies[6]: \"1.2.3.4/-1\" is no address range; write one such as "
+     "t.yaml:1:89: trusted_proxies[6]: \"1.2.3.4/-1\" is no address range; write one such as "
      "10.0.0.0/8 or fd00::/8\n"
-     "t.yaml:1:118: request_limits.trusted_proxies[7]: \"10.0.0.0/8\" stands in this list already\n"},
+     "t.yaml:1:101: trusted_proxies[7]: \"10.0.0.0/8\" stands in this list already\n"},
     {"origins", "cors: {origins: ['*', https://a.example, https://a.example/, a.example, https://a.example]}\n",
      "t.yaml:1:42: cors.origins[2]: \"https://a.example/\" is no origin; write * or SCHEME://HOST[:PORT] without a "
      "path\n"
