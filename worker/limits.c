@@ -188,7 +188,7 @@ struct verdict limits_take(struct request *request, int64_t tokens) {
 }
 
 struct verdict limits_peek(const struct request *request) {
-    for (int at = LIMIT_KEY; at <= LIMIT_TENANT; at++) {
+    for (int at = LIMIT_KEY; at <= LIMIT_TENANT && request->key.max_wait_ms <= 0; at++) {
         const struct level level = level_at(request, (enum limit_level)at);
         int64_t now_mono_ns = clock_mono_ns();
         if (shm_bucket_wait_ns(level.request_bucket, level.requests_per_minute, 1, now_mono_ns) > 0) {

@@ -10,7 +10,8 @@
  * same request would pass. */
 struct verdict limits_take(struct request *request, int64_t tokens);
 
-/* Takes nothing: is the requests or tokens bucket of key or tenant empty? Then the verdict that a request would get. */
+/* Takes nothing: is the requests or tokens bucket of key or tenant empty, and may its requests not wait? Then the
+ * verdict that a request would get. */
 struct verdict limits_peek(const struct request *request);
 
 /* The same for the upstream of the current try; false when it has no room, with the wait in *wait_ns. */

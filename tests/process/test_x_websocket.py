@@ -2,14 +2,17 @@
 /v1/chat/stream."""
 
 import asyncio
+import hashlib
+import hmac
 import json
+import time
 
 import pytest
 
-from harness import config
+from harness import config, fixtures, sse
 from harness.relay import cost_of
 from harness.wait import until
-from harness.websocket import TEXT, WebSocket, frame, refusal, with_query
+from harness.websocket import TEXT, Refused, WebSocket, frame, refusal, upgrade_headers, with_query
 from mock import behaviour, openai
 
 CHAT, STREAM = "/v1/ws/chat", "/v1/chat/stream"
@@ -661,6 +664,69 @@ def test_closing_chat_stream_cancels_what_runs_and_what_waits(relay, mock, key):
         socket.hang_up()
         until(lambda: case.last.client_left, "the upstream's hang-up")
     assert waiting.count == 0
+
+
+# --- signatures ---
+
+def test_a_key_that_requires_signatures_signs_the_upgrade_once(relay, mock, fresh_tenant):
+    key = relay.create_key(fresh_tenant, "--require-signature")
+    assert refusal(relay.port, CHAT, key).status == 401
+    target = with_query(CHAT, nonce=key[-12:])
+    stamp = str(int(time.time()))
+    text = f"{stamp}.GET.{target}.{hashlib.sha256(b'').hexdigest()}".encode()
+    headers = upgrade_headers(x_timestamp=stamp, x_signature="v2=" + hmac.new(key.encode(), text, hashlib.sha256).hexdigest())
+    with WebSocket(relay.port, target, key, headers) as socket:
+        for _ in range(2):
+            socket.complete(mock.case(behaviour.chat("signed")).body())
+            assert deltas(socket.until("completion.done")) == "signed"
+    with pytest.raises(Refused):
+        WebSocket(relay.port, target, key, headers)
+
+
+# --- every provider's recorded streams ---
+
+@pytest.fixture(scope="module")
+def dialects(module_relay, mock):
+    upstreams = {name: {**config.upstream(mock, name), "dialect": name} for name in ("openai", "anthropic", "gemini")}
+    relay = module_relay({"upstreams": upstreams, "models": {name: config.model(name) for name in upstreams}})
+    relay.key = relay.create_key(relay.create_tenant("dialects"))
+    return relay
+
+
+def recorded():
+    return [item for item in fixtures._index() if item.entry["kind"] == "stream" and item.ends_well and "error" not in item.name and
+            "prompt-blocked" not in item.name and item.entry["api"].split(".")[0] in ("anthropic", "gemini")] + [
+                item for item in fixtures.chat_streams() if item.ends_well]
+
+
+def _over_sse(relay, case, model):
+    with relay.stream(relay.key, case.body(model, stream_options={"include_usage": True})) as stream:
+        events = [event.json() for event in stream.drain() if not event.is_done]
+    finish = [choice.get("finish_reason") for event in events for choice in event.get("choices") or []
+              if choice.get("index", 0) == 0]
+    usage = [event["usage"] for event in events if event.get("usage")]
+    return sse.text_of(stream.events), [each for each in finish if each][-1:], usage[-1:]
+
+
+def _over_socket(relay, case, model):
+    with open_chat(relay, relay.key) as socket:
+        socket.complete(case.body(model))
+        messages = socket.until("completion.done")
+    done = messages[-1]
+    assert done["type"] == "completion.done", done
+    text = "".join(message["delta"] for message in messages if message["type"] == "content.delta" and "index" not in message)
+    return text, [done["finish_reason"]] if done["finish_reason"] else [], done["usage"]
+
+
+@pytest.mark.parametrize("item", recorded(), ids=lambda item: item.name)
+def test_recorded_streams_say_the_same_as_over_http(dialects, mock, item):
+    model = {"anthropic": "anthropic", "gemini": "gemini"}.get(item.entry["api"].split(".")[0], "openai")
+    case = mock.case(behaviour.replay(item.data, cut_bytes=97))
+    text, finish, usage = _over_sse(dialects, case, model)
+    got_text, got_finish, got_usage = _over_socket(dialects, case, model)
+    assert (got_text, got_finish) == (text, finish)
+    assert not usage or got_usage == usage[-1]
+    assert got_usage["prompt_tokens"] >= 0
 
 
 # --- a real client ---
