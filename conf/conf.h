@@ -140,6 +140,7 @@ struct conf {
         int64_t heartbeat_ms;
         int64_t resume_window_ms;
         int64_t resume_buffer_bytes;
+        int64_t resume_memory_bytes;
         int64_t reserve_slice_tokens;
         enum conf_on_disconnect on_disconnect;
     } streams;

@@ -7,6 +7,7 @@
 #include "worker/endpoints.h"
 #include "worker/limits.h"
 #include "worker/reply.h"
+#include "worker/resume.h"
 #include "worker/route.h"
 #include "worker/worker_state.h"
 
@@ -50,6 +51,10 @@ static struct verdict read_body(struct request *request) {
     if (request->input.body.len > (size_t)most_bytes) {
         return verdict_with(ERROR_body_too_large, NULL, "The request body is larger than the %lld bytes allowed here.",
                             (long long)most_bytes);
+    }
+    struct verdict verdict = resume_keep_body(request);
+    if (verdict.kind != ERROR_NONE) {
+        return verdict;
     }
     if (!chat_request_read(&worker->scratch, request->input.body, &request->chat, &wrong)) {
         return verdict_with(kind_of_code(wrong.code), wrong.param, "%s", wrong.message);
@@ -150,6 +155,17 @@ static bool server_takes_work(const struct worker *worker) {
            atomic_load_explicit(&header->ledger_refuses, memory_order_relaxed) == 0;
 }
 
+void admit_claim_id(struct request *request) {
+    if (!request->id_from_client || request->id_claimed) {
+        return;
+    }
+    request->id_claimed = shm_id_claim(request->worker->map, request->key.tenant_index, request->id);
+    if (!request->id_claimed) {
+        request->id_from_client = false;
+        reply_make_id(request->id);
+    }
+}
+
 static struct verdict take_slot(struct request *request) {
     struct worker *worker = request->worker;
     request->slot = shm_slot_take(worker->slots);
@@ -157,10 +173,7 @@ static struct verdict take_slot(struct request *request) {
         limits_return(request);
         return verdict_of(ERROR_overloaded);
     }
-    if (request->id_from_client && !shm_id_claim(worker->map, request->key.tenant_index, request->id)) {
-        request->id_from_client = false;
-        reply_make_id(request->id);
-    }
+    admit_claim_id(request);
     request->shared = shm_slot(worker->map, worker->heritage->seat, (uint32_t)request->slot);
     fill_record(request);
     shm_slot_go_live(worker->slots, request->slot);
@@ -178,6 +191,12 @@ struct verdict admit_request(struct request *request) {
     }
     if (verdict.kind == ERROR_NONE && !admit_may_price(request, request->model_asked)) {
         verdict = verdict_of(ERROR_model_not_priced);
+    }
+    if (verdict.kind == ERROR_NONE) {
+        verdict = resume_begin(request);
+    }
+    if (verdict.kind == ERROR_NONE && request->reader != NULL) {
+        return verdict; /* another request's answer is this one's too: nothing is taken */
     }
     if (verdict.kind == ERROR_NONE) {
         verdict = limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));

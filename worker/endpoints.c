@@ -6,6 +6,7 @@
 #include "worker/auth.h"
 #include "worker/limits.h"
 #include "worker/reply.h"
+#include "worker/resume.h"
 #include "worker/worker_state.h"
 
 enum { ANSWER_BYTES_MOST = 4 << 20, MODEL_PATH_BYTES = 256 };
@@ -16,6 +17,7 @@ struct endpoint {
     bool is_prefix; /* something non-empty follows the path */
     bool needs_key;
     bool takes_query_key;
+    bool is_stream;            /* a GET that only makes sense with its body: no HEAD */
     int number;                /* enum shm_endpoint, 0: answered here */
     const char *upstream_path; /* NULL: answered here */
     struct verdict (*answer)(struct request *request);
@@ -233,12 +235,34 @@ static const struct endpoint endpoints[] = {
      .needs_key = true,
      .number = SHM_ENDPOINT_CHAT_COMPLETIONS,
      .upstream_path = "/chat/completions"},
+    {.method = "GET",
+     .path = "/v1/stream",
+     .needs_key = true,
+     .takes_query_key = true,
+     .is_stream = true,
+     .number = SHM_ENDPOINT_STREAM,
+     .upstream_path = "/chat/completions"},
+    {.method = "GET",
+     .path = "/v1/streams/",
+     .is_prefix = true,
+     .needs_key = true,
+     .takes_query_key = true,
+     .is_stream = true,
+     .answer = resume_answer},
     {.method = "GET", .path = "/v1/models", .needs_key = true, .answer = answer_models},
     {.method = "GET", .path = "/v1/models/", .is_prefix = true, .needs_key = true, .answer = answer_model},
     {.method = "GET", .path = "/v1/key", .needs_key = true, .answer = answer_key},
     {.method = "GET", .path = "/healthz", .answer = answer_health},
     {.method = "GET", .path = "/readyz", .answer = answer_ready},
 };
+
+/* GET /v1/stream with the id of an event it had: never a new completion. */
+static const struct endpoint stream_again = {.method = "GET",
+                                             .path = "/v1/stream",
+                                             .needs_key = true,
+                                             .takes_query_key = true,
+                                             .is_stream = true,
+                                             .answer = resume_answer};
 
 static const struct endpoint preflight = {.method = "OPTIONS", .path = "*", .answer = answer_preflight};
 
@@ -250,7 +274,8 @@ static bool path_matches(const struct endpoint *endpoint, struct span path) {
 }
 
 static bool method_matches(const struct endpoint *endpoint, struct span method) {
-    return span_is(method, endpoint->method) || (span_is(method, "HEAD") && strcmp(endpoint->method, "GET") == 0);
+    return span_is(method, endpoint->method) ||
+           (span_is(method, "HEAD") && strcmp(endpoint->method, "GET") == 0 && !endpoint->is_stream);
 }
 
 struct verdict endpoint_find(struct request *request) {
@@ -267,7 +292,8 @@ struct verdict endpoint_find(struct request *request) {
         path_found = true;
         request->allowed_method = endpoints[i].method;
         if (method_matches(&endpoints[i], request->input.method)) {
-            request->endpoint = &endpoints[i];
+            bool comes_back = endpoints[i].number == SHM_ENDPOINT_STREAM && resume_is_asked(request);
+            request->endpoint = comes_back ? &stream_again : &endpoints[i];
             return verdict_of(ERROR_NONE);
         }
     }

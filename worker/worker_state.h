@@ -12,6 +12,7 @@
 #include "worker/upstream.h"
 
 struct front_side;
+struct journal;
 
 struct worker {
     struct heritage *heritage;
@@ -22,6 +23,7 @@ struct worker {
     struct upstreams *upstreams;
     struct front_side *front; /* listeners, TLS, h2o (front_listen.c) */
     struct shm_slots *slots;
+    struct journal *journal; /* answers that may be asked for again; NULL: none are kept (journal.h) */
     struct json_doc scratch; /* for whoever parses JSON in this turn */
     struct buffer scratch_text;
     struct request *requests; /* live ones */
@@ -32,7 +34,7 @@ struct worker {
     int64_t drain_deadline_mono_ns; /* 0: none */
     struct loop_watch signals;
     struct loop_watch master_alive;
-    struct loop_watch wake; /* another worker says that something we wait for has happened (worker_wake.h) */
+    struct loop_watch wake;   /* another worker says that something we wait for has happened (worker_wake.h) */
     struct loop_timer second; /* heartbeat in the seat and other upkeep */
 };
 

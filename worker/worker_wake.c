@@ -3,12 +3,17 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "worker/journal.h"
 #include "worker/worker_state.h"
 
+#define WORKER_OF(pointer, member) ((struct worker *)(void *)((char *)(pointer)-offsetof(struct worker, member)))
+
 static void on_wake(struct loop_watch *watch, uint32_t events) {
+    struct worker *worker = WORKER_OF(watch, wake);
     uint64_t count = 0;
     (void)events;
     (void)!read(watch->fd, &count, sizeof(count));
+    journal_go_on(worker);
 }
 
 void worker_wake_init(struct worker *worker) { worker->wake = (struct loop_watch){.on_event = on_wake, .fd = -1}; }
