@@ -101,7 +101,8 @@ enum shm_once_result shm_once_find(struct shm_journal *journal, uint64_t tag, in
     return SHM_ONCE_HELD;
 }
 
-/* An entry for a tag that has none: the first that was never used, else the oldest. */
+/* The entry for a tag: its own; else the first that was never used; else the oldest. All in one look, so that an entry
+ * which another process takes for the same tag meanwhile is either seen or makes the swap fail. */
 static uint32_t choose_entry(struct shm_journal *journal, uint64_t tag, int64_t now_mono_ns, union pair *seen) {
     uint32_t best = 0;
     int64_t best_rank = -1;
@@ -109,13 +110,14 @@ static uint32_t choose_entry(struct shm_journal *journal, uint64_t tag, int64_t 
         uint32_t index = ((uint32_t)tag + step) & (journal->header->once_count - 1);
         struct shm_once_sh *entry = entry_at(journal, index);
         union pair found = load(entry);
+        bool is_it = found.half.tag == tag || found.half.tag == 0;
         int64_t rank = found.half.holder == 0 ? INT64_MAX : age_ns(journal, entry, found, now_mono_ns);
-        if (rank > best_rank || found.half.tag == 0) {
+        if (is_it || rank > best_rank) {
             best = index;
             best_rank = rank;
             *seen = found;
         }
-        if (found.half.tag == 0) {
+        if (is_it) {
             break;
         }
     }
@@ -139,10 +141,10 @@ enum shm_once_result shm_once_claim(struct shm_journal *journal, uint64_t tag, s
         if (shm_once_find(journal, tag, now_mono_ns, found) == SHM_ONCE_HELD) {
             return SHM_ONCE_HELD;
         }
-        int64_t own = find_entry(journal, tag, -1, &seen);
-        uint32_t index = own >= 0 ? (uint32_t)own : choose_entry(journal, tag, now_mono_ns, &seen);
-        bool replaces = own < 0 && seen.half.tag != 0;
-        if ((own >= 0 && seen.half.holder != 0) || !swap(entry_at(journal, index), seen, tag, holder_of(stream))) {
+        uint32_t index = choose_entry(journal, tag, now_mono_ns, &seen);
+        bool replaces = seen.half.tag != tag && seen.half.tag != 0;
+        bool is_held = seen.half.tag == tag && seen.half.holder != 0;
+        if (is_held || !swap(entry_at(journal, index), seen, tag, holder_of(stream))) {
             continue;
         }
         fill_entry(journal, index, stream, now_mono_ns);
