@@ -32,6 +32,11 @@ static bool is_event_source(const struct request *request) {
     return endpoint_number(request->endpoint) == SHM_ENDPOINT_STREAM;
 }
 
+/* What a socket's opening says is not meant for each completion on it. */
+static bool may_keep(const struct request *request) {
+    return endpoint_number(request->endpoint) != SHM_ENDPOINT_WEBSOCKET;
+}
+
 static bool asks_resumable(const struct request *request) {
     struct span asked = span_trim(header_of(request, "x-tollgate-resume"));
     return is_event_source(request) || span_is(asked, "1") || span_is_nocase(asked, "true");
@@ -112,7 +117,7 @@ static struct verdict write_query_body(struct request *request) {
 }
 
 struct verdict resume_keep_body(struct request *request) {
-    if (request->own_body.len != 0) {
+    if (request->own_body.len != 0 || !may_keep(request)) {
         return verdict_of(ERROR_NONE);
     }
     struct verdict verdict = verdict_of(ERROR_NONE);
@@ -133,9 +138,12 @@ struct verdict resume_keep_body(struct request *request) {
 /* --- repeats of a request --- */
 
 static struct verdict conflict(const char *why, const char *request_id) {
-    return verdict_with(ERROR_idempotency_conflict, "Idempotency-Key",
-                        "This Idempotency-Key was used by request %s%s. Use a new key for a new request.",
-                        request_id[0] != '\0' ? request_id : "before", why);
+    struct verdict verdict =
+        verdict_with(ERROR_idempotency_conflict, "Idempotency-Key",
+                     "This Idempotency-Key was used by request %s%s. Use a new key for a new request.",
+                     request_id[0] != '\0' ? request_id : "before", why);
+    verdict.do_not_retry = true;
+    return verdict;
 }
 
 /* Joins the request that holds the entry, or says what stands in the way. */
@@ -235,7 +243,7 @@ static struct verdict begin_journal(struct request *request, const struct wish *
 
 struct verdict resume_begin(struct request *request) {
     struct wish wish;
-    if (request->journal != NULL || request->reader != NULL) {
+    if (request->journal != NULL || request->reader != NULL || !may_keep(request)) {
         return verdict_of(ERROR_NONE);
     }
     struct verdict verdict = read_wish(request, &wish);
@@ -337,6 +345,10 @@ struct verdict resume_answer(struct request *request) {
     uint32_t after = 0;
     bool is_over = false;
     bool has_number = path_id.len != 0 && read_number(last, &after);
+    if (request->input.is_http10) {
+        return verdict_with(ERROR_invalid_value, NULL,
+                            "Streams need HTTP/1.1 or HTTP/2; this request came by HTTP/1.0.");
+    }
     if (last.len != 0 && !has_number && !read_event_id(last, &request_id, &after)) {
         return bad_event_id();
     }

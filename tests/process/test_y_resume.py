@@ -12,8 +12,8 @@ import pytest
 from harness import config, sse
 from harness.http1 import Broken, Stream
 from harness.relay import CHAT, bearer, cost_of
-from harness.wait import LIMIT_S, until
-from mock import behaviour, openai
+from harness.wait import until
+from mock import behaviour
 
 RESUME = {"x-tollgate-resume": "1"}
 WORDS = [f"word{number} " for number in range(40)]
@@ -22,8 +22,9 @@ WINDOW_S = 2
 
 @pytest.fixture(scope="module")
 def many(module_relay):
-    """Four workers; a window long enough for every test."""
-    return module_relay({"workers": 4})
+    """Four workers; a window long enough for every test, and more kept than the kernel holds of a client that does not
+    read."""
+    return module_relay({"workers": 4, "streams": {"resume_buffer": "16MiB"}})
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +179,15 @@ def test_another_key_finds_nothing(many, mock, many_key):
     assert many.get(f"/v1/streams/{stream.id}").status == 401
     assert many.get("/v1/streams/req_nobody", many_key).status == 404
     assert many.request("POST", f"/v1/streams/{stream.id}", many_key, body={}).status == 405
+
+
+def test_http_1_0_gets_no_stream(many, mock, many_key):
+    case = mock.case(behaviour.stream("a"))
+    with many.stream(many_key, case.body(), RESUME) as stream:
+        stream.drain()
+    with many.connect() as connection:
+        connection.send("GET", f"/v1/streams/{stream.id}", bearer(many_key), version="1.0")
+        assert connection.head().status == 400
 
 
 def test_tenants_with_the_same_id_of_their_own_do_not_meet(many, mock):
@@ -387,6 +397,24 @@ def test_a_reload_keeps_what_can_be_resumed(own_relay, mock):
     assert again.drain()[-1].is_done and sse.text_of(again.events) == "".join(WORDS[2:])
 
 
+@pytest.mark.parametrize("round_number", range(3))
+def test_followers_in_every_worker_keep_up(many, mock, many_key, round_number):
+    """Event by event: a wake-up that is lost would leave a reader waiting."""
+    pace = mock.pace()
+    case = mock.case(behaviour.stream(*WORDS, pace=pace))
+    stream = many.stream_after(many_key, case, pace, 1, headers=RESUME)
+    readers = [back(many, many_key, stream.id) for _ in range(6)]
+    for reader in readers:
+        reader.take(1)
+    for _ in WORDS[1:]:
+        pace.release(1)
+        for reader in readers:
+            reader.take(1)
+    pace.open()
+    for reader in readers:
+        assert reader.drain()[-1].is_done and sse.text_of(reader.events) == "".join(WORDS)
+
+
 # --- EventSource ---
 
 def event_source(key, prompt, model="test-model", **fields):
@@ -524,6 +552,7 @@ def test_another_body_is_a_conflict(many, mock, many_key):
         answer = many.chat(many_key, other, once("bodies"))
         assert answer.status == 409 and answer.error["code"] == "idempotency_conflict"
         assert answer.error["type"] == "invalid_request_error" and first.id in answer.error["message"]
+        assert answer.headers["x-should-retry"] == "false"  # SDKs repeat a 409 by themselves
     assert case.count == 1
 
 
