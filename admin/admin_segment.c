@@ -3,6 +3,7 @@
 #include "admin/admin_prometheus.h"
 #include "base/clock.h"
 #include "shm/shm_breaker.h"
+#include "shm/shm_queue.h"
 #include "shm/shm_slot.h"
 #include "shm/shm_status.h"
 
@@ -38,6 +39,7 @@ static void write_limited(const struct shm_map *map, struct buffer *out) {
                   {SHM_COUNTER_limited_tokens, "tokens"},
                   {SHM_COUNTER_limited_concurrent, "concurrent"},
                   {SHM_COUNTER_limited_budget, "budget"},
+                  {SHM_COUNTER_limited_authentication, "authentication"},
                   {SHM_COUNTER_overloaded, "overloaded"}};
     prometheus_family(out, "tollgate_limited_total", "counter", "Requests refused by a limit.");
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
@@ -169,11 +171,16 @@ void segment_write_metrics(const struct shm_map *map, struct buffer *out) {
     write_streams(map, out);
     write_histograms(map, out);
     write_limited(map, out);
+    prometheus_family(out, "tollgate_waiting_requests", "gauge", "Requests that wait for room in a rate limit.");
+    prometheus_count(out, "tollgate_waiting_requests", NULL, 0, shm_queue_waiting(map));
     write_upstream_errors(map, out);
     write_upstreams(map, out);
     prometheus_family(out, "tollgate_worker_restarts_total", "counter",
                       "Workers that ended unasked and were replaced.");
     prometheus_count(out, "tollgate_worker_restarts_total", NULL, 0, atomic_load(&map->header->worker_restarts));
+    prometheus_family(out, "tollgate_budget_warnings_total", "counter",
+                      "Budgets and credits that came near their end (budget_warning).");
+    prometheus_count(out, "tollgate_budget_warnings_total", NULL, 0, atomic_load(&map->header->budget_warnings));
     prometheus_family(out, "tollgate_ledger_lag_records", "gauge",
                       "Settled requests the ledger has not committed yet.");
     prometheus_count(out, "tollgate_ledger_lag_records", NULL, 0, shm_status_ledger_lag(map));

@@ -158,15 +158,16 @@ struct conf {
         int64_t connection_lifetime_ms;
         int64_t connections_per_address;
         int64_t failed_auth_per_minute;
-        char **trusted_proxies; /* CIDRs whose X-Forwarded-For is believed; none by default */
-        int trusted_proxy_count;
     } request_limits;
+    char **trusted_proxies; /* CIDRs whose X-Forwarded-For is believed; none by default */
+    int trusted_proxy_count;
     int64_t drain_timeout_ms;
     struct {
         char *access; /* "stdout", "off" or a path */
         enum log_format format;
         enum log_level level;
     } log;
+    int64_t budget_warning_percent; /* 0: no warnings */
     int64_t requests_retention_ms; /* 0: for ever */
     struct {
         char *redis; /* a secret may stand in it; NULL without a cluster */

@@ -17,6 +17,7 @@
 #include "master/master_spawn.h"
 #include "master/process_title.h"
 #include "shm/shm_journal.h"
+#include "shm/shm_replays.h"
 #include "store/state_lock.h"
 
 enum { SEATS_LEAST = 16, SEATS_A_CORE = 4, LOCK_POLL_MS = 50, LOCK_EXTRA_MS = 10000 };
@@ -119,6 +120,7 @@ static bool make_segment(struct master *master, const struct conf *conf, struct 
         !master_user_own_state(&master->user, master->state_fd, error)) {
         return false;
     }
+    shm_replays_load(&master->map, conf->state_dir, clock_wall_ns() / NS_PER_S);
     atomic_store(&master->map.header->master_pid, getpid());
     return true;
 }
@@ -254,6 +256,10 @@ static void close_log(struct master *master) {
 }
 
 void master_boot_undo(struct master *master, bool remove_segment) {
+    if (master->map.header != NULL && remove_segment &&
+        !shm_replays_save(&master->map, master->state_dir, clock_wall_ns() / NS_PER_S)) {
+        LOG(LOG_WARN, "signatures_forgotten", log_text("why", strerror(errno)));
+    }
     close_log(master);
     if (master->map.header != NULL) {
         shm_map_close(&master->map);

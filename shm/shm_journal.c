@@ -135,6 +135,7 @@ static void fill_row(struct shm_journal_stream_sh *stream, const struct shm_jour
     stream->key_index = begin->key_index;
     stream->seat = begin->seat;
     stream->has_ids = begin->has_ids ? 1 : 0;
+    stream->form = begin->form;
     memcpy(stream->body_hash, begin->body_hash, sizeof(stream->body_hash));
     (void)span_copy(span_text(begin->request_id), stream->request_id, sizeof(stream->request_id));
     stream->model[0] = stream->upstream[0] = stream->cost[0] = '\0';
@@ -229,6 +230,7 @@ bool shm_journal_answer_of(const struct shm_journal *journal, struct shm_journal
     out->is_whole = atomic_load(&stream->is_whole) != 0;
     out->is_broken = atomic_load(&stream->is_broken) != 0;
     out->has_ids = stream->has_ids != 0;
+    out->form = stream->form;
     /* Bounded copies: the row may be given away meanwhile, which the last look finds. */
     memcpy(out->request_id, stream->request_id, sizeof(out->request_id) - 1);
     memcpy(out->model, stream->model, sizeof(out->model) - 1);

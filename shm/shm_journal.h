@@ -60,7 +60,8 @@ struct shm_journal_begin {
     const char *request_id;
     uint32_t key_index;
     uint32_t seat;
-    bool has_ids; /* its events carry ids: it may be resumed */
+    bool has_ids;  /* its events carry ids: it may be resumed */
+    uint32_t form; /* the client's dialect, as its worker numbers them */
     uint8_t body_hash[SHM_JOURNAL_BODY_HASH_BYTES];
 };
 
@@ -86,6 +87,7 @@ struct shm_journal_answer {
     bool is_whole;   /* one record: the body of an answer that is no stream */
     bool is_broken;  /* the stream ended so that it shall look broken */
     bool has_ids;
+    uint32_t form;
     char request_id[SHM_REQUEST_ID_BYTES];
     char model[SHM_MODEL_NAME_BYTES];
     char upstream[SHM_NAME_BYTES];

@@ -65,7 +65,7 @@ struct shm_journal_stream_sh {
     uint32_t key_index;
     uint32_t seat;
     uint32_t has_ids;
-    uint32_t reserved0_;
+    uint32_t form;
     uint8_t body_hash[SHM_JOURNAL_BODY_HASH_BYTES];
     char request_id[SHM_REQUEST_ID_BYTES];
     char model[SHM_MODEL_NAME_BYTES];

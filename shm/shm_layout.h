@@ -15,12 +15,15 @@
 
 #define SHM_MAGIC UINT64_C(0x746f6c6c67617465) /* "tollgate" */
 enum {
-    SHM_LAYOUT_VERSION = 1,
+    SHM_LAYOUT_VERSION = 3,
     SHM_SLOTS_PER_SEAT = 8192,
     SHM_RING_ENTRIES = 16384, /* a power of two */
     SHM_UPSTREAMS = 256,
     SHM_PRICE_ROWS = 8192, /* a power of two */
     SHM_IDS = 1 << 18,     /* a power of two */
+    SHM_QUEUES = 256,      /* tenants share them by their number */
+    SHM_QUEUE_PLACES = 256,
+    SHM_PAIRS = 1 << 16, /* a power of two */
     SHM_PRICES_PER_MODEL = 4,
     SHM_ALLOW_BYTES = 2032,
     SHM_NAME_BYTES = 64,
@@ -31,6 +34,9 @@ enum {
     SHM_LAST_WORDS_BYTES = 256,
     SHM_HISTOGRAM_BUCKETS = 16,
     SHM_CACHE_LINE = 64,
+    SHM_FAILURE_ROWS = 1 << 16,    /* a power of two, as the next two */
+    SHM_REPLAY_ROWS = 1 << 20,     /* signatures of five and a half minutes */
+    SHM_CONNECTION_ROWS = 1 << 14, /* a seat: addresses with connections to its worker */
 };
 
 /* Endpoints as records name them. */
@@ -99,7 +105,9 @@ struct shm_slot_sh {
     uint32_t upstream_row;  /* SHM_NO_ROW: none */
     uint64_t ring_position; /* valid while SETTLING: where the record was or would have been published */
     int64_t held_nusd;
-    int64_t reserved_[2];
+    uint32_t pair_row; /* SHM_NO_ROW: its model has no limits */
+    uint32_t reserved0_;
+    int64_t reserved_[1];
     struct shm_usage_record_sh record;
     int64_t padding_[10];
 };
@@ -245,6 +253,35 @@ struct shm_price_sh {
 };
 static_assert(sizeof(struct shm_price_sh) == 320, "layout");
 
+/* What one key takes of one model that has limits: open addressing by the identity (shm_pair.h). */
+struct shm_pair_sh {
+    _Atomic uint64_t identity; /* 0: row free */
+    _Atomic uint64_t request_bucket_ns;
+    _Atomic uint64_t token_bucket_ns;
+    _Atomic int64_t in_flight;
+};
+static_assert(sizeof(struct shm_pair_sh) == 32, "layout");
+
+/* A place in a queue (shm_queue.h). Writers: its worker; the ledger once the worker is dead. */
+struct shm_waiter_sh {
+    _Atomic uint64_t identity; /* seat + 1 and key; 0: free */
+    _Atomic uint64_t ticket;   /* 0: arriving or leaving */
+};
+
+struct shm_queue_sh {
+    _Alignas(SHM_CACHE_LINE) _Atomic uint64_t last_ticket;
+    _Atomic int64_t waiting; /* never less than the places taken */
+    struct shm_waiter_sh waiters[SHM_QUEUE_PLACES];
+};
+static_assert(sizeof(struct shm_queue_sh) == 4160, "layout");
+
+/* What an upstream's own headers say of its limit, as a bucket (shm_learned.h). */
+struct shm_learned_sh {
+    _Atomic int64_t interval_ns; /* what one permit takes to refill; 0: nothing is known */
+    _Atomic int64_t capacity;
+    _Atomic uint64_t bucket_ns;
+};
+
 enum shm_upstream_error {
     SHM_UPSTREAM_CONNECT,
     SHM_UPSTREAM_TIMEOUT,
@@ -265,9 +302,19 @@ struct shm_upstream_sh {
     _Atomic int64_t breaker_open_until_mono_ns;
     _Atomic uint64_t errors[SHM_UPSTREAM_ERRORS];
     _Atomic uint64_t requests;
-    int64_t reserved_[4];
+    _Atomic int64_t blocked_until_mono_ns; /* it said 429 */
+    struct shm_learned_sh learned_requests;
+    struct shm_learned_sh learned_tokens;
+    int64_t reserved_[5];
 };
-static_assert(sizeof(struct shm_upstream_sh) == 192, "layout");
+static_assert(sizeof(struct shm_upstream_sh) == 256, "layout");
+
+/* The wrong keys of one address (shm_failures.h). Writers: workers. */
+struct shm_failure_sh {
+    _Atomic uint64_t fingerprint; /* of the address; 0: row never used */
+    _Atomic uint64_t bucket_ns;   /* GCRA word */
+};
+static_assert(sizeof(struct shm_failure_sh) == 16, "layout");
 
 /* Head of the segment. Written by the master before anyone else maps it, except where noted. */
 struct shm_header_sh {
@@ -286,18 +333,21 @@ struct shm_header_sh {
     uint32_t allow_capacity;
     uint32_t reserved1_;
     uint64_t seats_offset, slots_offset, rings_offset, secrets_offset, keys_offset, tenants_offset, key_accounts_offset,
-        tenant_accounts_offset, allows_offset, prices_offset, upstreams_offset, ids_offset;
+        tenant_accounts_offset, allows_offset, prices_offset, upstreams_offset, ids_offset, queues_offset, pairs_offset,
+        failures_offset, replays_offset, connections_offset;
     _Atomic int32_t master_pid;
-    _Atomic int32_t ledger_pid;               /* writer: master */
-    _Atomic int32_t admin_pid;                /* writer: master */
-    _Atomic uint32_t ledger_ready;            /* generation whose tables are published. Writer: ledger */
-    _Atomic uint32_t generation;              /* newest generation whose workers all accept. Writer: master */
-    _Atomic uint32_t draining;                /* 1: the server is ending. Writer: master */
-    _Atomic uint32_t reload_attempts;         /* reloads finished, well or not. Writer: master */
-    _Atomic uint32_t reload_failed;           /* 1: the last one failed; reload_report says why. Writer: master */
-    _Atomic uint32_t worker_restarts;         /* writer: master */
-    _Atomic uint32_t ledger_refuses;          /* 1: the ledger cannot commit; admit nothing. Writer: ledger */
-    _Atomic uint64_t epoch;                   /* odd: admissions pause (design.md section 3). Writer: ledger */
+    _Atomic int32_t ledger_pid;       /* writer: master */
+    _Atomic int32_t admin_pid;        /* writer: master */
+    _Atomic uint32_t ledger_ready;    /* generation whose tables are published. Writer: ledger */
+    _Atomic uint32_t generation;      /* newest generation whose workers all accept. Writer: master */
+    _Atomic uint32_t draining;        /* 1: the server is ending. Writer: master */
+    _Atomic uint32_t reload_attempts; /* reloads finished, well or not. Writer: master */
+    _Atomic uint32_t reload_failed;   /* 1: the last one failed; reload_report says why. Writer: master */
+    _Atomic uint32_t worker_restarts; /* writer: master */
+    _Atomic uint32_t pairs_full;      /* 1: the ledger should free pairs nobody uses. Writers: workers; ledger */
+    _Atomic uint32_t budget_warnings; /* budgets that passed their warning mark. Writer: ledger */
+    _Atomic uint32_t ledger_refuses;  /* 1: the ledger cannot commit; admit nothing. Writer: ledger */
+    _Atomic uint64_t epoch;           /* odd: admissions pause (design.md section 3). Writer: ledger */
     _Atomic int64_t ledger_heartbeat_mono_ns; /* writer: ledger */
     _Atomic uint64_t records_committed;       /* since the segment was made. Writer: ledger */
     char reload_report[SHM_REPORT_BYTES];

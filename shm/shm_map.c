@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "shm/shm_connections.h"
 
 enum { PAGE_BYTES = 4096, SEGMENT_PATH_BYTES = 4096 };
 
@@ -19,6 +20,8 @@ static const char SEGMENT_NAME[] = "segment";
 static uint64_t seat_slots_bytes(void) { return sizeof(struct shm_slot_sh) * (uint64_t)SHM_SLOTS_PER_SEAT; }
 
 static uint64_t seat_ring_bytes(void) { return sizeof(struct shm_usage_record_sh) * (uint64_t)SHM_RING_ENTRIES; }
+
+static uint64_t seat_connections_bytes(void) { return sizeof(uint64_t) * (uint64_t)SHM_CONNECTION_ROWS; }
 
 static uint64_t place(uint64_t *end, uint64_t bytes) {
     uint64_t at = (*end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
@@ -41,12 +44,20 @@ static uint64_t layout_fingerprint(const struct shm_header_sh *header) {
         sizeof(struct shm_allow_sh),
         sizeof(struct shm_price_sh),
         sizeof(struct shm_upstream_sh),
+        sizeof(struct shm_queue_sh),
+        sizeof(struct shm_pair_sh),
         SHM_COUNTERS,
         SHM_SLOTS_PER_SEAT,
         SHM_RING_ENTRIES,
         SHM_UPSTREAMS,
         SHM_PRICE_ROWS,
         SHM_IDS,
+        SHM_QUEUES,
+        SHM_PAIRS,
+        sizeof(struct shm_failure_sh),
+        SHM_FAILURE_ROWS,
+        SHM_REPLAY_ROWS,
+        SHM_CONNECTION_ROWS,
         header->seat_count,
         header->key_capacity,
         header->secret_capacity,
@@ -56,7 +67,8 @@ static uint64_t layout_fingerprint(const struct shm_header_sh *header) {
     return hash_fast(span_of((const char *)parts, sizeof(parts)), SHM_MAGIC);
 }
 
-/* Fills in the offsets; the seats' slots and rings come last, so that their disk can be reserved one seat at a time. */
+/* Fills in the offsets; the seats' slots, rings and connections come last, so that their disk can be reserved one seat
+ * at a time. */
 static void lay_out(struct shm_header_sh *header) {
     uint64_t end = sizeof(*header);
     header->upstreams_offset = place(&end, sizeof(struct shm_upstream_sh) * (uint64_t)SHM_UPSTREAMS);
@@ -69,8 +81,13 @@ static void lay_out(struct shm_header_sh *header) {
     header->key_accounts_offset = place(&end, sizeof(struct shm_account_sh) * (uint64_t)header->key_capacity);
     header->allows_offset = place(&end, sizeof(struct shm_allow_sh) * (uint64_t)header->allow_capacity);
     header->ids_offset = place(&end, sizeof(uint64_t) * (uint64_t)SHM_IDS);
+    header->queues_offset = place(&end, sizeof(struct shm_queue_sh) * (uint64_t)SHM_QUEUES);
+    header->pairs_offset = place(&end, sizeof(struct shm_pair_sh) * (uint64_t)SHM_PAIRS);
+    header->failures_offset = place(&end, sizeof(struct shm_failure_sh) * (uint64_t)SHM_FAILURE_ROWS);
+    header->replays_offset = place(&end, sizeof(uint64_t) * (uint64_t)SHM_REPLAY_ROWS);
     header->slots_offset = place(&end, seat_slots_bytes() * header->seat_count);
     header->rings_offset = place(&end, seat_ring_bytes() * header->seat_count);
+    header->connections_offset = place(&end, seat_connections_bytes() * header->seat_count);
     header->bytes = (end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     header->fingerprint = layout_fingerprint(header);
 }
@@ -170,7 +187,7 @@ static enum shm_attach check_header(const struct shm_header_sh *header, uint64_t
                                      .allow_capacity = header->allow_capacity};
     lay_out(&expected);
     if (expected.fingerprint != header->fingerprint || expected.bytes != header->bytes ||
-        expected.rings_offset != header->rings_offset) {
+        expected.connections_offset != header->connections_offset) {
         return SHM_ATTACH_OTHER_LAYOUT;
     }
     char boot_id[40];
@@ -307,11 +324,14 @@ int shm_seat_assign(struct shm_map *map, uint32_t worker_index, uint32_t generat
             continue;
         }
         if (!reserve_disk(map->fd, header->slots_offset + seat_slots_bytes() * i, seat_slots_bytes()) ||
-            !reserve_disk(map->fd, header->rings_offset + seat_ring_bytes() * i, seat_ring_bytes())) {
+            !reserve_disk(map->fd, header->rings_offset + seat_ring_bytes() * i, seat_ring_bytes()) ||
+            !reserve_disk(map->fd, header->connections_offset + seat_connections_bytes() * i,
+                          seat_connections_bytes())) {
             buffer_format(error, "cannot reserve %llu MiB in the state directory for a worker: %s",
                           (unsigned long long)((seat_slots_bytes() + seat_ring_bytes()) >> 20), strerror(errno));
             return -1;
         }
+        shm_connections_clear(map, i);
         reset_seat(seat, worker_index, generation);
         atomic_store_explicit(&seat->state, SHM_SEAT_ASSIGNED, memory_order_release);
         return (int)i;

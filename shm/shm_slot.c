@@ -27,6 +27,7 @@ int shm_slot_take(struct shm_slots *slots) {
     slot->key_index = 0;
     slot->tenant_index = 0;
     slot->upstream_row = SHM_NO_ROW;
+    slot->pair_row = SHM_NO_ROW;
     slot->ring_position = 0;
     slot->held_nusd = 0;
     memset(&slot->record, 0, sizeof(slot->record));

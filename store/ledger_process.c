@@ -239,6 +239,9 @@ static void upkeep(struct ledger_process *process) {
         process->woken_mono_ns = 0;
         recompute_want(&process->recompute);
     }
+    if (atomic_load(&map->header->pairs_full) != 0) {
+        recompute_want(&process->recompute);
+    }
     if (now_mono_ns >= process->next_second_mono_ns) {
         process->next_second_mono_ns = now_mono_ns + NS_PER_S;
         if (publisher_tick(process->publisher, clock_wall_ns())) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/shm_keys.h"
+#include "store/budget_watch.h"
 #include "store/price_book.h"
 #include "store/publish_ids.h"
 #include "store/spend.h"
@@ -213,7 +214,9 @@ void publisher_spend(void *context, const struct fold *fold) {
             account < capacity) {
             struct shm_account_sh *shared =
                 of_tenant ? shm_tenant_account(publisher->map, account) : shm_key_account(publisher->map, account);
-            atomic_store_explicit(&shared->spend_nusd[window], row->nusd, memory_order_relaxed);
+            int64_t before_nusd = atomic_exchange(&shared->spend_nusd[window], row->nusd);
+            budget_watch_spend(publisher->map, publisher->conf, of_tenant, account, (enum shm_window)window,
+                               before_nusd, row->nusd);
         }
     }
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "shm/shm_balance.h"
+#include "shm/shm_pair.h"
 
 static const int64_t retry_ns = NS_PER_S;
 static const int64_t slow_ns = NS_PER_S / 10;
@@ -76,6 +77,7 @@ static void reset_accounts(const struct shm_map *map) {
     for (uint32_t row = 0; row < SHM_UPSTREAMS && shm_upstream(map, row)->name[0] != '\0'; row++) {
         atomic_store(&shm_upstream(map, row)->in_flight, 0);
     }
+    shm_pair_reset_gauges(map);
 }
 
 static void add_to_account(struct shm_account_sh *account, const struct shm_slot_sh *slot) {
@@ -94,6 +96,9 @@ static void add_slot(const struct shm_map *map, const struct shm_slot_sh *slot) 
     }
     if (slot->upstream_row < SHM_UPSTREAMS) {
         atomic_fetch_add(&shm_upstream(map, slot->upstream_row)->in_flight, 1);
+    }
+    if (slot->pair_row < SHM_PAIRS) {
+        atomic_fetch_add(&shm_pair(map, slot->pair_row)->in_flight, 1);
     }
 }
 
@@ -136,6 +141,7 @@ void recompute_step(struct recompute *recompute, bool (*commit_all)(void *contex
     recompute->wanted = false;
     reset_accounts(recompute->map);
     add_live_slots(recompute->map);
+    shm_pair_free_idle(recompute->map, clock_mono_ns());
     end_pause(recompute);
     int64_t took_ns = clock_mono_ns() - recompute->since_mono_ns;
     LOG(took_ns > slow_ns ? LOG_WARN : LOG_DEBUG, "balances_recomputed", log_int("took_us", took_ns / NS_PER_US));

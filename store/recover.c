@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <inttypes.h>
 #include <time.h>
 #include <unistd.h>
@@ -5,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "shm/shm_replays.h"
 #include "store/commit.h"
 #include "store/damage.h"
 #include "store/ledger_process.h"
@@ -73,6 +75,9 @@ static bool recover_attached(const struct conf *conf, struct shm_map *map, struc
     }
     sweep_mark_all(map);
     (void)sweep_dead_seats(map);
+    if (!shm_replays_save(map, conf->state_dir, clock_wall_ns() / NS_PER_S)) {
+        LOG(LOG_WARN, "signatures_lost_at_recovery", log_text("why", strerror(errno)));
+    }
     return commit_everything(conf, map, error);
 }
 

@@ -56,7 +56,9 @@ static void write_counts(struct json_writer *json, const struct shm_usage_record
     json_write_int(json, "output_tokens", usage->tokens.output_tokens);
     json_write_int(json, "reasoning_tokens", usage->tokens.reasoning_tokens);
     json_write_bool(json, "estimated", (usage->flags & SHM_RECORD_ESTIMATED) != 0);
+    json_write_bool(json, "clamped", (usage->flags & SHM_RECORD_CLAMPED) != 0);
     json_write_int(json, "attempts", usage->attempts);
+    json_write_int(json, "wait_ms", usage->wait_ns / NS_PER_MS);
     json_write_nusd(json, "price_usd", usage->price_nusd);
     json_write_nusd(json, "cost_usd", usage->cost_nusd);
     json_write_nusd(json, "list_usd", usage->list_nusd);

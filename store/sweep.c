@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/shm_queue.h"
 #include "shm/shm_slot.h"
 #include "store/record.h"
 
@@ -63,6 +64,7 @@ uint32_t sweep_dead_seats(const struct shm_map *map) {
         LOG(records != 0 ? LOG_WARN : LOG_INFO, "seat_swept", log_int("seat", index),
             log_int("aborted_requests", records));
         published += records;
+        shm_queue_clear_seat(map, index);
         atomic_store(&seat->streams, 0);
         atomic_store(&seat->pid, 0);
         atomic_store(&seat->state, SHM_SEAT_FREE);

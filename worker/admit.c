@@ -3,9 +3,11 @@
 #include "base/clock.h"
 #include "shm/shm_ids.h"
 #include "worker/auth.h"
+#include "worker/body.h"
 #include "worker/budget.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
+#include "worker/queue.h"
 #include "worker/reply.h"
 #include "worker/resume.h"
 #include "worker/route.h"
@@ -14,58 +16,6 @@
 /* Our count of the prompt is an estimate: only what is this many times the context is refused here, the rest is the
  * upstream's to judge. */
 enum { SURELY_TOO_LONG = 10 };
-
-static bool query_asks_stream(struct span query) {
-    while (query.len != 0) {
-        const char *and = memchr(query.base, '&', query.len);
-        size_t len = and != NULL ? (size_t)(and-query.base) : query.len;
-        struct span pair = span_of(query.base, len);
-        if (span_is(pair, "stream=true") || span_is(pair, "stream=1")) {
-            return true;
-        }
-        query = span_skip(query, and != NULL ? len + 1 : len);
-    }
-    return false;
-}
-
-static bool is_json_content(struct span type) {
-    const char *semicolon = type.len != 0 ? memchr(type.base, ';', type.len) : NULL;
-    struct span bare = span_trim(span_of(type.base, semicolon != NULL ? (size_t)(semicolon - type.base) : type.len));
-    return type.len == 0 || span_is_nocase(bare, "application/json");
-}
-
-static enum error_kind kind_of_code(const char *code) {
-    return strcmp(code, "invalid_json") == 0      ? ERROR_invalid_json
-           : strcmp(code, "missing_field") == 0   ? ERROR_missing_field
-           : strcmp(code, "model_not_found") == 0 ? ERROR_model_not_found
-                                                  : ERROR_invalid_value;
-}
-
-static struct verdict read_body(struct request *request) {
-    struct worker *worker = request->worker;
-    struct chat_verdict wrong = {.status = 0};
-    if (!is_json_content(request->front->driver->header(request->front, "content-type"))) {
-        return verdict_of(ERROR_unsupported_media_type);
-    }
-    int64_t most_bytes = worker->conf->request_limits.body_bytes;
-    if (request->input.body.len > (size_t)most_bytes) {
-        return verdict_with(ERROR_body_too_large, NULL, "The request body is larger than the %lld bytes allowed here.",
-                            (long long)most_bytes);
-    }
-    struct verdict verdict = resume_keep_body(request);
-    if (verdict.kind != ERROR_NONE) {
-        return verdict;
-    }
-    if (!chat_request_read(&worker->scratch, request->input.body, &request->chat, &wrong)) {
-        return verdict_with(kind_of_code(wrong.code), wrong.param, "%s", wrong.message);
-    }
-    request->stream = request->chat.stream || query_asks_stream(request->input.query);
-    if (request->stream && request->input.is_http10) {
-        return verdict_with(ERROR_invalid_value, "stream",
-                            "Streams need HTTP/1.1 or HTTP/2; this request came by HTTP/1.0. Ask without \"stream\".");
-    }
-    return verdict_of(ERROR_NONE);
-}
 
 static struct verdict find_model(struct request *request) {
     const struct conf *conf = request->worker->conf;
@@ -90,7 +40,7 @@ static struct verdict find_model(struct request *request) {
                             "The prompt has about %lld tokens; this model's context is %lld. Shorten it.",
                             (long long)request->chat.prompt_tokens, (long long)model->context_tokens);
     }
-    return verdict_of(ERROR_NONE);
+    return route_fits_any(request) ? verdict_of(ERROR_NONE) : body_misfit(request);
 }
 
 /* The price that holds now: the price book's, else the file's. */
@@ -107,6 +57,9 @@ bool admit_may_price(const struct request *request, int model) {
 }
 
 static int64_t first_slice_tokens(const struct request *request) {
+    if (request->form == CLIENT_EMBEDDINGS) {
+        return 0;
+    }
     int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
     int64_t cap = request->chat.max_tokens;
     return (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
@@ -117,7 +70,9 @@ static void fill_record(struct request *request) {
     struct shm_usage_record_sh *record = &slot->record;
     slot->key_index = request->key_index;
     slot->tenant_index = request->key.tenant_index;
+    slot->pair_row = request->pair_row;
     record->start_wall_ns = request->start_wall_ns;
+    record->wait_ns = queue_waited_ns(request);
     record->tenant_id = request->key.tenant_index;
     record->key_number = request->key_index;
     record->markup = request->tenant.markup;
@@ -181,25 +136,43 @@ static struct verdict take_slot(struct request *request) {
     return verdict_of(ERROR_NONE);
 }
 
-struct verdict admit_request(struct request *request) {
-    if (!server_takes_work(request->worker)) {
-        return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
-    }
-    struct verdict verdict = read_body(request);
+static struct verdict check(struct request *request) {
+    struct verdict verdict = body_read(request);
     if (verdict.kind == ERROR_NONE) {
         verdict = find_model(request);
     }
     if (verdict.kind == ERROR_NONE && !admit_may_price(request, request->model_asked)) {
         verdict = verdict_of(ERROR_model_not_priced);
     }
-    if (verdict.kind == ERROR_NONE) {
-        verdict = resume_begin(request);
+    return verdict.kind == ERROR_NONE ? resume_begin(request) : verdict;
+}
+
+/* Takes the limits, unless others of its key stand before it. */
+static struct verdict take_turn(struct request *request) {
+    if (!queue_is_turn(request)) {
+        struct verdict verdict = verdict_with(ERROR_rate_limit_exceeded, NULL,
+                                              "Other requests of this key wait for its rate limit. Try again later.");
+        verdict.retry_after_ms = 1000;
+        verdict.shortage = SHORT_OF_REQUESTS;
+        return verdict;
+    }
+    return limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));
+}
+
+struct verdict admit_request(struct request *request) {
+    struct verdict verdict = {.kind = ERROR_NONE};
+    if (!server_takes_work(request->worker)) {
+        return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
+    }
+    if (!request->is_checked) {
+        verdict = check(request);
+        request->is_checked = verdict.kind == ERROR_NONE;
     }
     if (verdict.kind == ERROR_NONE && request->reader != NULL) {
         return verdict; /* another request's answer is this one's too: nothing is taken */
     }
     if (verdict.kind == ERROR_NONE) {
-        verdict = limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));
+        verdict = take_turn(request);
     }
     return verdict.kind == ERROR_NONE ? take_slot(request) : verdict;
 }

@@ -3,7 +3,7 @@
  * each piece of an answer and keep the sum in a listener, which is what accounting reads. Where client and upstream
  * speak different dialects a reader also emits parts, which a writer (chat_writer, messages_writer) turns into the
  * client's dialect. Pure. Ownership: spans point into the data handed to the reader, or into its scratch, and are valid
- * until the reader's call returns. */
+ * until the reader's call returns; those of a part until on_part does. */
 #ifndef TOLLGATE_WORKER_ANSWER_H
 #define TOLLGATE_WORKER_ANSWER_H
 
@@ -53,10 +53,13 @@ struct answer_part {
     enum answer_finish finish; /* FINISH */
 };
 
+struct answer_told;
+
 /* Who takes the parts. After an event that turns out invalid the parts it gave must be thrown away. */
 struct answer_sink {
     void (*on_part)(void *context, const struct answer_part *part);
     void *context;
+    struct answer_told *told; /* what dialect_openai and dialect_gemini have told so far: answer_told.h; others: NULL */
 };
 
 /* What one event, or one whole answer, says. */
@@ -93,6 +96,14 @@ struct answer_listener {
     int64_t tools;      /* dialects whose calls have no number of their own: tool calls begun so far */
     int64_t open_block; /* Anthropic: number of the block that is open, -1: none */
     uint8_t open_kind;  /* and what it is; the dialect's own numbering */
+};
+
+/* What the body of an upstream's refusal says beyond its status. */
+struct answer_refusal {
+    bool is_context_length;
+    bool is_credentials;
+    bool is_overloaded;
+    int64_t retry_after_ms;
 };
 
 /* A listener that has heard nothing. Owns nothing, needs no end. */

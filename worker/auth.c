@@ -1,12 +1,17 @@
 #include "worker/auth.h"
 
-#include <arpa/inet.h>
-#include <stdlib.h>
-
 #include "base/clock.h"
 #include "base/key_format.h"
+#include "shm/shm_bucket.h"
+#include "shm/shm_failures.h"
+#include "shm/shm_replays.h"
+#include "worker/client_address.h"
 #include "worker/endpoints.h"
+#include "worker/signature.h"
 #include "worker/worker_state.h"
+
+/* A used signature is remembered for this long after it has ceased to be good: the clock may be set back a little. */
+enum { REPLAY_MARGIN_S = 30 };
 
 static struct span query_parameter(struct span query, const char *name) {
     size_t name_len = strlen(name);
@@ -81,13 +86,35 @@ static int find_key(const struct worker *worker, struct span key, int64_t now_wa
     return index;
 }
 
-struct verdict auth_peek(const struct worker *worker, const struct auth_sources *sources) {
+/* Counts a wrong key: 401, or 429 when its address has sent too many. A good key never comes here. */
+static struct verdict refuse_wrong_key(struct worker *worker, const char *client) {
+    int64_t per_minute = worker->conf->request_limits.failed_auth_per_minute;
+    int64_t now_mono_ns = clock_mono_ns();
+    struct client_address address;
+    if (per_minute <= 0 || !client_address_parse(span_text(client), &address)) {
+        return verdict_of(ERROR_invalid_api_key);
+    }
+    _Atomic uint64_t *bucket = shm_failure_bucket(worker->map, address.bytes, now_mono_ns);
+    if (shm_bucket_take(bucket, per_minute, 1, now_mono_ns)) {
+        return verdict_of(ERROR_invalid_api_key);
+    }
+    worker_count(worker, SHM_COUNTER_limited_authentication, 1);
+    int64_t wait_ms = (shm_bucket_wait_ns(bucket, per_minute, 1, now_mono_ns) + NS_PER_MS - 1) / NS_PER_MS;
+    wait_ms = wait_ms > 0 ? wait_ms : 1;
+    struct verdict verdict =
+        verdict_with(ERROR_rate_limit_exceeded, NULL,
+                     "Too many wrong API keys came from your address: %lld a minute are looked at. The next one is in "
+                     "%lld.%03llds; a valid key is served at once.",
+                     (long long)per_minute, (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
+    verdict.retry_after_ms = wait_ms;
+    return verdict;
+}
+
+struct verdict auth_peek(struct worker *worker, const struct auth_sources *sources, const char *client) {
     struct span key = SPAN_EMPTY;
     struct verdict verdict = pick_credential(sources, &key);
-    if (verdict.kind == ERROR_NONE && find_key(worker, key, clock_wall_ns()) < 0) {
-        verdict = verdict_of(ERROR_invalid_api_key);
-    }
-    return verdict;
+    bool is_wrong = verdict.kind == ERROR_NONE && find_key(worker, key, clock_wall_ns()) < 0;
+    return is_wrong || verdict.kind == ERROR_invalid_api_key ? refuse_wrong_key(worker, client) : verdict;
 }
 
 static bool address_allowed(const struct request *request) {
@@ -95,19 +122,80 @@ static bool address_allowed(const struct request *request) {
     if (request->key.allow_row == SHM_NO_ROW || !shm_allow_read(request->worker->map, request->key.allow_row, &allow)) {
         return request->key.allow_row == SHM_NO_ROW;
     }
-    for (uint32_t i = 0; i < allow.network_count; i++) {
-        const char *network = shm_allow_item(&allow, allow.model_count + i);
-        if (network != NULL && auth_network_holds(network, request->client)) {
+    struct client_address client;
+    bool is_known = client_address_parse(span_text(request->client), &client);
+    for (uint32_t i = 0; is_known && i < allow.network_count; i++) {
+        const char *item = shm_allow_item(&allow, allow.model_count + i);
+        struct client_network network;
+        if (item != NULL && client_network_parse(span_text(item), &network) &&
+            client_network_holds(&network, &client)) {
             return true;
         }
     }
     return allow.network_count == 0;
 }
 
+static const char *signature_problem(enum signature_result result) {
+    switch (result) {
+    case SIGNATURE_ABSENT:
+        return "This API key takes signed requests only: send X-Timestamp and X-Signature.";
+    case SIGNATURE_OLD:
+        return "This API key takes signatures that begin with \"v2=\" only.";
+    case SIGNATURE_INCOMPLETE:
+        return "A signed request needs both X-Timestamp and X-Signature, once each.";
+    case SIGNATURE_MALFORMED:
+        return "X-Timestamp must be in Unix seconds, and X-Signature \"v2=\" and 64 hexadecimal digits.";
+    case SIGNATURE_STALE:
+        return "X-Timestamp is more than 300 seconds from this server's time. Sign the request again.";
+    default:
+        return "X-Signature does not fit this request. It covers the time, the method, the path with its query, and "
+               "the body.";
+    }
+}
+
+/* A good signature is used up by being checked, whatever becomes of its request. */
+static struct verdict use_signature(struct request *request, const struct signature_proof *proof, int64_t now_wall_s) {
+    int64_t until_wall_s = proof->timestamp_s + SIGNATURE_WINDOW_S + REPLAY_MARGIN_S;
+    switch (shm_replay_claim(request->worker->map, proof->mac, until_wall_s, now_wall_s)) {
+    case SHM_REPLAY_FIRST:
+        return verdict_of(ERROR_NONE);
+    case SHM_REPLAY_AGAIN:
+        return verdict_with(ERROR_invalid_signature, NULL, "X-Signature was used before. Sign each request anew.");
+    default:
+        return verdict_with(ERROR_overloaded, NULL, "Too many signed requests in the last minutes. Try again.");
+    }
+}
+
+static struct verdict check_signature(struct request *request, struct span key) {
+    const struct front *front = request->front;
+    const struct signature_claim claim = {.timestamp = front->driver->header(front, "x-timestamp"),
+                                          .signature = front->driver->header(front, "x-signature"),
+                                          .method = request->input.method,
+                                          .target = request->input.target,
+                                          .body = request->input.body};
+    bool must_sign = (request->key.flags & SHM_KEY_REQUIRES_SIGNATURE) != 0;
+    struct signature_proof proof;
+    int64_t now_wall_s = clock_wall_ns() / NS_PER_S;
+    enum signature_result result =
+        front->driver->header_differs(front, "x-timestamp") || front->driver->header_differs(front, "x-signature")
+            ? SIGNATURE_INCOMPLETE
+            : signature_check(&claim, key, now_wall_s, &proof);
+    if (result == SIGNATURE_V2) {
+        return use_signature(request, &proof, now_wall_s);
+    }
+    if (!must_sign && (result == SIGNATURE_ABSENT || result == SIGNATURE_OLD)) {
+        return verdict_of(ERROR_NONE);
+    }
+    return verdict_with(ERROR_invalid_signature, NULL, "%s", signature_problem(result));
+}
+
 struct verdict auth_check(struct request *request) {
     struct span key = SPAN_EMPTY;
     const struct auth_sources sources = sources_of(request);
     struct verdict verdict = several_credentials(request->front) ? conflict() : pick_credential(&sources, &key);
+    if (verdict.kind == ERROR_invalid_api_key) {
+        return refuse_wrong_key(request->worker, request->client);
+    }
     if (verdict.kind != ERROR_NONE) {
         return verdict;
     }
@@ -115,7 +203,7 @@ struct verdict auth_check(struct request *request) {
     if (index < 0 || !shm_key_read(request->worker->map, (uint32_t)index, &request->key) ||
         request->key.state == SHM_KEY_REVOKED ||
         !shm_tenant_read(request->worker->map, request->key.tenant_index, &request->tenant)) {
-        return verdict_of(ERROR_invalid_api_key);
+        return refuse_wrong_key(request->worker, request->client);
     }
     request->key_index = (uint32_t)index;
     if (request->start_wall_ns >= request->key.expires_wall_ns) {
@@ -128,10 +216,7 @@ struct verdict auth_check(struct request *request) {
     if (!address_allowed(request)) {
         return verdict_of(ERROR_ip_not_allowed);
     }
-    if ((request->key.flags & SHM_KEY_REQUIRES_SIGNATURE) != 0) {
-        return verdict_of(ERROR_invalid_signature);
-    }
-    return verdict_of(ERROR_NONE);
+    return check_signature(request, key);
 }
 
 /* An item of an allow-list may be a model or an alias of one. */
@@ -157,36 +242,4 @@ static bool allow_holds(const struct request *request, uint32_t row, int model) 
 bool auth_allows_model(const struct request *request, int model) {
     return allow_holds(request, request->key.allow_row, model) &&
            allow_holds(request, request->tenant.allow_row, model);
-}
-
-/* The address as 16 bytes, IPv4 as ::ffff:a.b.c.d. */
-static bool parse_address(const char *text, unsigned char out[static 16]) {
-    struct in_addr v4;
-    if (inet_pton(AF_INET, text, &v4) == 1) {
-        memset(out, 0, 10);
-        out[10] = out[11] = 0xff;
-        memcpy(out + 12, &v4, 4);
-        return true;
-    }
-    return inet_pton(AF_INET6, text, out) == 1;
-}
-
-bool auth_network_holds(const char *network, const char *address) {
-    char base[64];
-    const char *slash = strchr(network, '/');
-    size_t len = slash != NULL ? (size_t)(slash - network) : strlen(network);
-    unsigned char net[16];
-    unsigned char ip[16];
-    if (!span_copy(span_of(network, len), base, sizeof(base)) || !parse_address(base, net) ||
-        !parse_address(address, ip)) {
-        return false;
-    }
-    bool is_v4 = strchr(base, ':') == NULL;
-    long bits = slash != NULL ? strtol(slash + 1, NULL, 10) + (is_v4 ? 96 : 0) : 128;
-    if (bits < 0 || bits > 128) {
-        return false;
-    }
-    size_t whole = (size_t)bits / 8;
-    int rest = (int)(bits % 8);
-    return memcmp(net, ip, whole) == 0 && (rest == 0 || (net[whole] ^ ip[whole]) >> (8 - rest) == 0);
 }

@@ -1,12 +1,14 @@
-/* worker/auth.h - who is asking, and may they use this model from there?
+/* worker/auth.h - who is asking, is the request theirs, and may they use this model from there?
  * Used by: the request machine. Reads the key table in the segment; never blocks. Secrets are compared by SHA-256 in
- * constant time and wiped; the text of a key never leaves this file. */
+ * constant time and wiped; the text of a key never leaves this file and signature.c.
+ * A wrong key counts against its address (shm_failures.h); past failed_auth_per_minute it gets 429 instead of 401. A
+ * request without a key does not count, nor does a good key whose request is refused. */
 #ifndef TOLLGATE_WORKER_AUTH_H
 #define TOLLGATE_WORKER_AUTH_H
 
 #include "worker/request.h"
 
-/* Reads the credential, fills request->key and tenant. */
+/* Reads the credential, fills request->key and tenant; checks the key's state, the address and the signature. */
 struct verdict auth_check(struct request *request);
 
 /* Where a key may stand; empty spans where nothing stands. */
@@ -17,13 +19,11 @@ struct auth_sources {
     struct span query_key;
 };
 
-/* Is there a key that exists, before the request's body is gathered? ERROR_NONE, or why not. */
-struct verdict auth_peek(const struct worker *worker, const struct auth_sources *sources);
+/* Is there a key that exists, before the request's body is gathered? ERROR_NONE, or why not. `client` is the address
+ * that a wrong key counts against. */
+struct verdict auth_peek(struct worker *worker, const struct auth_sources *sources, const char *client);
 
 /* May this key use the model (an index into conf.models, aliases followed)? */
 bool auth_allows_model(const struct request *request, int model);
-
-/* Is `address` inside the network "10.0.0.0/8", "2001:db8::/32", or a single address? */
-bool auth_network_holds(const char *network, const char *address);
 
 #endif

@@ -43,6 +43,11 @@ bool budget_applies(const struct request *request) {
     return false;
 }
 
+static int64_t taken_nusd(const struct request *request, int level, int window) {
+    struct balance now = shm_balance_read(&account_of(request, level)->balances[window]);
+    return money_add(now.spent_nusd, now.held_nusd);
+}
+
 /* What may still be held, by the tightest limit; INT64_MAX without one. *tightest tells which (level x windows +
  * window). */
 static int64_t available_nusd(const struct request *request, int *tightest) {
@@ -52,8 +57,7 @@ static int64_t available_nusd(const struct request *request, int *tightest) {
         if (limit < 0) {
             continue;
         }
-        struct balance now = shm_balance_read(&account_of(request, at / SHM_WINDOWS)->balances[at % SHM_WINDOWS]);
-        int64_t left = limit - money_add(now.spent_nusd, now.held_nusd);
+        int64_t left = limit - taken_nusd(request, at / SHM_WINDOWS, at % SHM_WINDOWS);
         left = left > 0 ? left : 0;
         if (left < least) {
             least = left;
@@ -61,6 +65,19 @@ static int64_t available_nusd(const struct request *request, int *tightest) {
         }
     }
     return least;
+}
+
+struct budget_view budget_view_of(const struct request *request, enum shm_window window) {
+    struct budget_view view = {.limit_nusd = -1, .left_nusd = -1};
+    for (int level = 0; level < LEVELS; level++) {
+        int64_t limit = limit_of(request, level, (int)window);
+        int64_t left = limit - taken_nusd(request, level, (int)window);
+        left = left > 0 ? left : 0;
+        if (limit >= 0 && (view.limit_nusd < 0 || left < view.left_nusd)) {
+            view = (struct budget_view){limit, left};
+        }
+    }
+    return view;
 }
 
 static void give_back(const struct request *request, int count, int64_t amount_nusd) {
@@ -138,8 +155,10 @@ static int64_t slice_tokens(const struct request *request) {
     return (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
 }
 
-/* All that an answer may have, which a hold for one that does not stream must cover. */
-static int64_t worst_case_tokens(const struct request *request) {
+int64_t budget_worst_case_tokens(const struct request *request) {
+    if (request->form == CLIENT_EMBEDDINGS) {
+        return 0;
+    }
     const struct conf_model *model = &request->worker->conf->models[request->attempt.model];
     int64_t most = model->max_output_tokens > 0 ? model->max_output_tokens : UNKNOWN_OUTPUT_TOKENS;
     int64_t cap = request->chat.max_tokens;
@@ -155,8 +174,8 @@ struct verdict budget_cover(struct request *request) {
     if (!budget_applies(request)) {
         return verdict_of(ERROR_NONE);
     }
-    int64_t wanted_tokens = request->stream ? slice_tokens(request) : worst_case_tokens(request);
-    int64_t least_tokens = may_shorten(request) ? request->chat.choices : wanted_tokens;
+    int64_t wanted_tokens = request->stream ? slice_tokens(request) : budget_worst_case_tokens(request);
+    int64_t least_tokens = may_shorten(request) && wanted_tokens > 0 ? request->chat.choices : wanted_tokens;
     int tightest = 0;
     int64_t left_nusd = 0;
     for (int tries = 0; tries < RESERVE_TRIES; tries++) {
@@ -168,7 +187,7 @@ struct verdict budget_cover(struct request *request) {
             break;
         }
         if (need_nusd <= held_nusd || hold_more(request, need_nusd - held_nusd)) {
-            bool capped = !request->stream && request->chat.max_tokens == 0;
+            bool capped = !request->stream && request->chat.max_tokens == 0 && wanted_tokens > 0;
             request->budget_max_tokens = capped ? tokens / request->chat.choices : 0;
             return verdict_of(ERROR_NONE);
         }

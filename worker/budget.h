@@ -11,6 +11,16 @@
 /* Does anything limit what this request may cost? */
 bool budget_applies(const struct request *request);
 
+/* One window's budget, the tighter of key and tenant; credit counts as a limit in all. -1: none. */
+struct budget_view {
+    int64_t limit_nusd;
+    int64_t left_nusd; /* what is neither spent nor held */
+};
+struct budget_view budget_view_of(const struct request *request, enum shm_window window);
+
+/* The longest answer that the present try may give, for all choices: what is held when it does not stream. */
+int64_t budget_worst_case_tokens(const struct request *request);
+
 /* Before a try: makes the hold cover its first slice or worst case at the try's price; sets budget_max_tokens when the
  * answer must be kept shorter than its client asked. Refuses with insufficient_quota. */
 struct verdict budget_cover(struct request *request);

@@ -1,6 +1,6 @@
 /* worker/chat_check.h - the documented fields of a chat-completions body: their types and ranges.
- * Used by: chat_request.c only. Pure. Fields nobody documented pass unlooked-at: upstreams have many of their own.
- * Errors: a verdict that names the field and what it must be; never the value. */
+ * Used by: chat_request.c; the translators use chat_refuse. Pure. Fields nobody documented pass unlooked-at: upstreams
+ * have many of their own. Errors: a verdict that names the field and what it must be; never the value. */
 #ifndef TOLLGATE_WORKER_CHAT_CHECK_H
 #define TOLLGATE_WORKER_CHAT_CHECK_H
 

@@ -30,13 +30,24 @@ static void begin_chunk(struct buffer *out, const char *head) {
     buffer_append_text(out, head);
 }
 
-static void write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd) {
+void chat_chunk_write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd) {
     struct json_writer writer = json_writer_on(out);
     json_begin_object(&writer, NULL);
     json_write_int(&writer, "prompt_tokens", tokens->input_tokens);
     json_write_int(&writer, "completion_tokens", tokens->output_tokens);
     json_write_int(&writer, "total_tokens", tokens->input_tokens + tokens->output_tokens);
-    json_write_nusd(&writer, "cost", cost_nusd);
+    json_begin_object(&writer, "prompt_tokens_details");
+    json_write_int(&writer, "cached_tokens", tokens->cached_input_tokens);
+    if (tokens->cache_write_tokens != 0) {
+        json_write_int(&writer, "cache_write_tokens", tokens->cache_write_tokens);
+    }
+    json_end_object(&writer);
+    json_begin_object(&writer, "completion_tokens_details");
+    json_write_int(&writer, "reasoning_tokens", tokens->reasoning_tokens);
+    json_end_object(&writer);
+    if (cost_nusd >= 0) {
+        json_write_nusd(&writer, "cost", cost_nusd);
+    }
     json_end_object(&writer);
 }
 
@@ -49,7 +60,7 @@ void chat_chunk_write_end(struct buffer *out, const char *head, const char *fini
     if (with_usage) {
         begin_chunk(out, head);
         buffer_append_text(out, "\"choices\":[],\"usage\":");
-        write_usage(out, tokens, cost_nusd);
+        chat_chunk_write_usage(out, tokens, cost_nusd);
         buffer_append_text(out, "}\n\n");
     }
     buffer_append_text(out, "data: [DONE]\n\n");

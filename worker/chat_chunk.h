@@ -1,5 +1,5 @@
 /* worker/chat_chunk.h - the last chunks of a chat stream that the relay itself ends.
- * Used by: relay.c. Pure. The form is OpenAI's chat.completion.chunk. */
+ * Used by: relay.c, chat_writer.c. Pure. The form is OpenAI's chat.completion.chunk. */
 #ifndef TOLLGATE_WORKER_CHAT_CHUNK_H
 #define TOLLGATE_WORKER_CHAT_CHUNK_H
 
@@ -10,6 +10,9 @@ enum { CHAT_CHUNK_HEAD_BYTES = 256 };
 
 /* Keeps a chunk's id, created and model, as JSON members, so that a last chunk of ours goes with those before it. */
 void chat_chunk_note_head(struct span data, char out[static CHAT_CHUNK_HEAD_BYTES]);
+
+/* Appends a usage object with all that is known of the tokens; a cost below 0 is left out. */
+void chat_chunk_write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd);
 
 /* Appends a chunk with the finish reason, the usage chunk (with its cost) when asked for, and [DONE]. head is what
  * chat_chunk_note_head kept, or "". */

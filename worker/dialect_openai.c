@@ -1,5 +1,6 @@
 #include "worker/dialect_openai.h"
 
+#include "worker/dialect_openai_parts.h"
 #include "worker/json_scan.h"
 
 /* Parts within parts: a thinking part holds text parts, nothing holds more. */
@@ -9,6 +10,7 @@ enum { PARTS_DEPTH_MOST = 2 };
 struct hearing {
     struct answer_listener *listener;
     struct answer_event *out;
+    const struct answer_sink *sink; /* NULL: nobody wants the parts */
     struct json_scan scan;
     bool is_stream;
     int64_t choice; /* index of the choice, or output item, the cursor is in */
@@ -185,8 +187,14 @@ static void hear_choices(struct hearing *hearing) {
     }
     hearing->out->has_choices = true;
     while (json_scan_element(&hearing->scan)) {
+        const char *from = hearing->scan.at;
         hearing->choice = hearing->out->choice_count++;
+        int64_t place = hearing->choice;
         hear_choice(hearing);
+        if (hearing->sink != NULL) {
+            openai_tell_choice(hearing->sink, span_of(from, (size_t)(hearing->scan.at - from)), place,
+                               hearing->is_stream);
+        }
     }
 }
 
@@ -349,9 +357,14 @@ static void read_usage(struct hearing *hearing, struct json_doc *scratch) {
 
 /* Walks one JSON object. An invalid one leaves no trace but is_invalid. */
 static void hear_object(struct answer_listener *listener, struct json_doc *scratch, struct span text, bool is_stream,
-                        struct answer_event *out) {
+                        struct answer_event *out, const struct answer_sink *sink) {
     struct estimate before = listener->output;
-    struct hearing hearing = {.listener = listener, .out = out, .is_stream = is_stream, .scan = json_scan_of(text)};
+    struct hearing hearing = {
+        .listener = listener, .out = out, .sink = sink, .is_stream = is_stream, .scan = json_scan_of(text)};
+    if (sink != NULL && !json_parse(scratch, text)) {
+        out->is_invalid = true; /* parts are put into other texts: they have to be whole */
+        return;
+    }
     hear_root(&hearing);
     if (!out->is_invalid) {
         weigh_words(&hearing);
@@ -366,14 +379,14 @@ static void hear_object(struct answer_listener *listener, struct json_doc *scrat
 }
 
 void openai_hear_event(struct answer_listener *listener, struct json_doc *scratch, struct span name, struct span data,
-                       struct answer_event *out) {
+                       struct answer_event *out, const struct answer_sink *sink) {
     *out = (struct answer_event){0};
     struct span text = span_trim(data);
     if (span_starts_with(text, "[DONE]")) {
         out->is_done = true;
         listener->is_done = true;
     } else if (text.len != 0) {
-        hear_object(listener, scratch, text, true, out);
+        hear_object(listener, scratch, text, true, out, sink);
     }
     if (span_is(name, "error")) {
         out->is_error = true;
@@ -382,9 +395,9 @@ void openai_hear_event(struct answer_listener *listener, struct json_doc *scratc
 }
 
 void openai_hear_answer(struct answer_listener *listener, struct json_doc *scratch, struct span body,
-                        struct answer_event *out) {
+                        struct answer_event *out, const struct answer_sink *sink) {
     *out = (struct answer_event){0};
-    hear_object(listener, scratch, body, false, out);
+    hear_object(listener, scratch, body, false, out, sink);
 }
 
 /* The value of the member `cost` of the usage object, or an empty span; *is_empty tells whether the object has members.

@@ -8,13 +8,15 @@
 
 #include "worker/answer.h"
 
-/* Takes in one stream event: its name (may be empty) and data. Fills *out and adds to the listener. */
+/* Takes in one stream event: its name (may be empty) and data. Fills *out and adds to the listener. With a sink its
+ * parts are told too, and what is no strict JSON is invalid; NULL only listens, which is the quick way. The Responses
+ * API and embeddings have no parts. */
 void openai_hear_event(struct answer_listener *listener, struct json_doc *scratch, struct span name, struct span data,
-                       struct answer_event *out);
+                       struct answer_event *out, const struct answer_sink *sink);
 
 /* Takes in a whole answer that is not a stream: chat, completions, embeddings, Responses, or an error body. */
 void openai_hear_answer(struct answer_listener *listener, struct json_doc *scratch, struct span body,
-                        struct answer_event *out);
+                        struct answer_event *out, const struct answer_sink *sink);
 
 /* Appends `around` to out with "cost" added as the last member of the usage object usage_raw, which lies in it; a cost
  * of the upstream's own is replaced where it stands. All other bytes stay. `around` may be the data, or the raw event

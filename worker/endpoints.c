@@ -4,7 +4,8 @@
 #include "base/json_write.h"
 #include "shm/shm_bucket.h"
 #include "worker/auth.h"
-#include "worker/limits.h"
+#include "worker/body.h"
+#include "worker/endpoint_key.h"
 #include "worker/reply.h"
 #include "worker/resume.h"
 #include "worker/worker_state.h"
@@ -157,71 +158,25 @@ static struct verdict answer_model(struct request *request) {
     return verdict_of(ERROR_NONE);
 }
 
-/* --- the key itself --- */
+/* --- Anthropic's count of a prompt: our estimate, for no upstream may be asked without a record --- */
 
-static int64_t tighter_limit(int64_t a, int64_t b) { return a <= 0 ? b : b <= 0 ? a : a < b ? a : b; }
-
-static void write_limits(struct request *request, struct json_writer *writer) {
-    const struct shm_limits_sh *key = &request->key.limits;
-    const struct shm_limits_sh *tenant = &request->tenant.limits;
-    json_begin_object(writer, "limits");
-    write_optional_int(writer, "rpm", tighter_limit(key->requests_per_minute, tenant->requests_per_minute));
-    write_optional_int(writer, "tpm", tighter_limit(key->tokens_per_minute, tenant->tokens_per_minute));
-    write_optional_int(writer, "concurrent", tighter_limit(key->concurrent, tenant->concurrent));
-    json_end_object(writer);
-}
-
-static void write_view(struct json_writer *writer, const char *name, struct limits_view view, bool reset) {
-    if (view.limit <= 0) {
-        json_write_null(writer, name);
-    } else {
-        json_write_int(writer, name, reset ? (view.reset_ns + NS_PER_MS - 1) / NS_PER_MS : view.remaining);
+static struct verdict answer_count_tokens(struct request *request) {
+    struct chat_verdict wrong = {.status = 0};
+    struct messages_request *messages = arena_take(&request->arena, sizeof(*messages));
+    if (messages == NULL) {
+        return verdict_of(ERROR_overloaded);
     }
-}
-
-static void write_views(struct request *request, struct json_writer *writer) {
-    struct limits_view requests = limits_view_requests(request);
-    struct limits_view tokens = limits_view_tokens(request);
-    json_begin_object(writer, "remaining");
-    write_view(writer, "rpm", requests, false);
-    write_view(writer, "tpm", tokens, false);
-    json_end_object(writer);
-    json_begin_object(writer, "reset");
-    write_view(writer, "rpm_ms", requests, true);
-    write_view(writer, "tpm_ms", tokens, true);
-    json_end_object(writer);
-}
-
-static void write_spend(struct request *request, struct json_writer *writer) {
-    static const char *const names[SHM_WINDOWS] = {"day", "month", "total"};
-    const struct shm_account_sh *account = shm_key_account(request->worker->map, request->key_index);
-    json_begin_object(writer, "spend_usd");
-    for (int i = 0; i < SHM_WINDOWS; i++) {
-        json_write_nusd(writer, names[i], atomic_load(&account->spend_nusd[i]));
+    if (!messages_request_read(&request->worker->scratch, request->input.body, true, messages, &wrong)) {
+        return body_verdict(&wrong);
     }
-    json_end_object(writer);
-}
-
-static struct verdict answer_key(struct request *request) {
+    int index = conf_model_index(request->worker->conf, span_text(messages->model));
+    if (index < 0 || !may_use(request, index)) {
+        return verdict_with(ERROR_model_not_found, "model",
+                            "This key has no such model. GET /v1/models lists its models.");
+    }
     struct buffer body;
     buffer_init(&body, ANSWER_BYTES_MOST);
-    struct json_writer writer = json_writer_on(&body);
-    const struct shm_account_sh *tenant = shm_tenant_account(request->worker->map, request->key.tenant_index);
-    json_begin_object(&writer, NULL);
-    json_write_text(&writer, "id", request->key.id);
-    json_write_text(&writer, "name", request->key.name[0] != '\0' ? request->key.name : NULL);
-    json_write_text(&writer, "tenant", request->tenant.name);
-    write_limits(request, &writer);
-    write_views(request, &writer);
-    write_spend(request, &writer);
-    if (request->tenant.has_credit != 0) {
-        json_write_nusd(
-            &writer, "credit_usd",
-            money_add(atomic_load(&tenant->credit_nusd), -atomic_load(&tenant->spend_nusd[SHM_WINDOW_TOTAL])));
-    } else {
-        json_write_null(&writer, "credit_usd");
-    }
-    json_end_object(&writer);
+    buffer_format(&body, "{\"input_tokens\":%lld}", (long long)messages->prompt_tokens);
     reply_json(request, 200, buffer_span(&body));
     buffer_fini(&body);
     return verdict_of(ERROR_NONE);
@@ -249,9 +204,19 @@ static const struct endpoint endpoints[] = {
      .takes_query_key = true,
      .is_stream = true,
      .answer = resume_answer},
+    {.method = "POST",
+     .path = "/v1/messages",
+     .needs_key = true,
+     .number = SHM_ENDPOINT_MESSAGES,
+     .upstream_path = "/chat/completions"},
+    {.method = "POST",
+     .path = "/v1/messages/count_tokens",
+     .needs_key = true,
+     .number = SHM_ENDPOINT_MESSAGES,
+     .answer = answer_count_tokens},
     {.method = "GET", .path = "/v1/models", .needs_key = true, .answer = answer_models},
     {.method = "GET", .path = "/v1/models/", .is_prefix = true, .needs_key = true, .answer = answer_model},
-    {.method = "GET", .path = "/v1/key", .needs_key = true, .answer = answer_key},
+    {.method = "GET", .path = "/v1/key", .needs_key = true, .answer = endpoint_answer_key},
     {.method = "GET", .path = "/healthz", .answer = answer_health},
     {.method = "GET", .path = "/readyz", .answer = answer_ready},
 };

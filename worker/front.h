@@ -10,7 +10,7 @@
 struct request;
 struct front;
 
-enum { REPLY_HEADERS_MOST = 32 };
+enum { REPLY_HEADERS_MOST = 40 };
 
 struct reply_header {
     const char *name; /* lower case; a literal */

@@ -53,6 +53,25 @@ static void unlink_dirty(struct guard *guard) {
     guard->dirty = false;
 }
 
+static bool take_address(struct guard_context *context, struct guard_address address) {
+    const struct guard_hooks *hooks = &context->hooks;
+    if (!guard_address_take(context->addresses, address, context->limits.connections_per_address)) {
+        return false;
+    }
+    if (hooks->may_connect != NULL && !hooks->may_connect(hooks->data, address.bytes)) {
+        guard_address_return(context->addresses, address);
+        return false;
+    }
+    return true;
+}
+
+static void return_address(struct guard_context *context, struct guard_address address) {
+    guard_address_return(context->addresses, address);
+    if (context->hooks.disconnected != NULL) {
+        context->hooks.disconnected(context->hooks.data, address.bytes);
+    }
+}
+
 static void unlink_guard(struct guard *guard) {
     struct guard_context *context = guard->context;
     unlink_dirty(guard);
@@ -64,7 +83,7 @@ static void unlink_guard(struct guard *guard) {
         guard->next->previous = guard->previous;
     }
     context->connections--;
-    guard_address_return(context->addresses, guard->address);
+    return_address(context, guard->address);
 }
 
 /* h2o_socket_t.on_close.cb */
@@ -617,7 +636,7 @@ struct guard *guard_accept(struct guard_context *context, h2o_accept_ctx_t *acce
     struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t len = h2o_socket_getpeername(sock, (struct sockaddr *)&peer);
     struct guard_address address = guard_address_of((struct sockaddr *)&peer, len);
-    if (!guard_address_take(context->addresses, address, context->limits.connections_per_address)) {
+    if (!take_address(context, address)) {
         count_cut(context, GUARD_CUT_ADDRESS);
         h2o_socket_close(sock);
         return NULL;

@@ -48,7 +48,7 @@ struct guard_limits {
     int64_t idle_timeout_ms;   /* between two requests of an HTTP/1 connection */
     int64_t write_timeout_ms;  /* a write of which no byte is acknowledged */
     int64_t connection_lifetime_ms;
-    int64_t connections_per_address; /* in this worker */
+    int64_t connections_per_address; /* in this worker; may_connect can know of others */
     uint32_t http1_head_bytes;
     uint32_t http1_fields;
     struct guard_http2_limits http2;
@@ -75,6 +75,10 @@ struct guard_hooks {
      * NULL: yes. Otherwise HTTP/1 gets the refusal as its answer; an HTTP/2 body is cut short there, so that the
      * handler sees the request with what has come, or the stream is reset when a Content-Length says otherwise. */
     const struct guard_refusal *(*may_gather)(void *data, h2o_req_t *req);
+    /* May the address (in IPv6 form) have one connection more? Asked of each that this worker's own limit lets in;
+     * every true is followed by one disconnected. */
+    bool (*may_connect)(void *data, const uint8_t address[static 16]);
+    void (*disconnected)(void *data, const uint8_t address[static 16]);
     /* Writes the x-request-id of an answer that the guard gives itself, zero-terminated. */
     void (*make_request_id)(void *data, char *out, size_t size);
     void (*on_cut)(void *data, enum guard_cut cut);

@@ -6,9 +6,10 @@
 
 #include "base/clock.h"
 #include "worker/front_guard.h"
+#include "worker/guard_address.h"
 #include "worker/worker_state.h"
 
-enum { OUT_BYTES_MOST = 72 << 20, PIECE_BYTES = 64 << 10, ADDRESS_BYTES = NI_MAXHOST };
+enum { OUT_BYTES_MOST = 72 << 20, PIECE_BYTES = 64 << 10 };
 
 /* An HTTP exchange: our side of one h2o_req_t. Lives in the request's pool as a shared object, so that its dispose hook
  * runs exactly once however the request ends. */
@@ -292,14 +293,29 @@ static void on_hang_up(struct loop_watch *watch, uint32_t events) {
     flush_later(exchange);
 }
 
-static void peer_address(h2o_conn_t *conn, char out[static ADDRESS_BYTES]) {
-    struct sockaddr_storage address;
-    socklen_t len = conn->callbacks->get_peername(conn, (void *)&address);
-    size_t text_len = len != 0 ? h2o_socket_getnumerichost((void *)&address, len, out) : SIZE_MAX;
-    out[text_len == SIZE_MAX ? 0 : text_len] = '\0';
-    if (strncmp(out, "::ffff:", 7) == 0) {
-        memmove(out, out + 7, strlen(out + 7) + 1);
+static bool peer_address(h2o_conn_t *conn, struct client_address *out) {
+    static const struct guard_address no_address;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t len = conn->callbacks->get_peername(conn, (void *)&peer);
+    struct guard_address address = guard_address_of((void *)&peer, len);
+    memcpy(out->bytes, address.bytes, sizeof(out->bytes));
+    return memcmp(&address, &no_address, sizeof(address)) != 0;
+}
+
+void front_http_client(const struct worker *worker, h2o_req_t *req, char out[static CLIENT_ADDRESS_TEXT_BYTES]) {
+    struct client_address peer;
+    out[0] = '\0';
+    if (!peer_address(req->conn, &peer)) {
+        return;
     }
+    struct client_walk walk = client_walk_begin(worker->trusted_proxies, worker->trusted_proxy_count, &peer);
+    for (size_t i = req->headers.size; i-- > 0 && !walk.is_over;) {
+        const h2o_header_t *header = &req->headers.entries[i];
+        if (header->name == &H2O_TOKEN_X_FORWARDED_FOR->buf) {
+            client_walk_field(&walk, span_of(header->value.base, header->value.len));
+        }
+    }
+    client_address_format(&walk.client, out);
 }
 
 static struct request_input input_of(h2o_req_t *req, const char *client) {
@@ -307,6 +323,7 @@ static struct request_input input_of(h2o_req_t *req, const char *client) {
         .method = span_of(req->method.base, req->method.len),
         .path = span_of(req->path_normalized.base, req->path_normalized.len),
         .query = SPAN_EMPTY,
+        .target = span_of(req->input.path.base, req->input.path.len),
         .body = span_of(req->entity.base, req->entity.len),
         .client = client,
         .is_http10 = req->version < 0x101,
@@ -334,10 +351,10 @@ static void init_exchange(struct exchange *exchange, struct worker *worker, h2o_
 static int on_request(h2o_handler_t *handler, h2o_req_t *req) {
     struct worker *worker = ((struct http_handler *)(void *)handler)->worker;
     struct exchange *exchange = h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), on_dispose);
-    char client[ADDRESS_BYTES];
+    char client[CLIENT_ADDRESS_TEXT_BYTES];
     init_exchange(exchange, worker, req);
     atomic_fetch_add_explicit(&worker->seat->streams, 1, memory_order_relaxed);
-    peer_address(req->conn, client);
+    front_http_client(worker, req, client);
     const struct request_input input = input_of(req, client);
     if (request_new(worker, &exchange->front, &input) == NULL) {
         h2o_send_error_503(req, "Service Unavailable", "out of memory", 0);

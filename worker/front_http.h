@@ -4,10 +4,18 @@
 #ifndef TOLLGATE_WORKER_FRONT_HTTP_H
 #define TOLLGATE_WORKER_FRONT_HTTP_H
 
+#include "worker/client_address.h"
+
 struct worker;
 struct st_h2o_pathconf_t;
+struct st_h2o_req_t;
 
 /* Sends every request below this path to the request machine. */
 void front_http_register(struct st_h2o_pathconf_t *path, struct worker *worker);
+
+/* The address of a request's client, without port: its TCP peer, or whom a trusted proxy forwards for
+ * (client_address.h). Empty when the peer has no IP address. */
+void front_http_client(const struct worker *worker, struct st_h2o_req_t *req,
+                       char out[static CLIENT_ADDRESS_TEXT_BYTES]);
 
 #endif

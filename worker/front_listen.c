@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "shm/shm_connections.h"
 #include "worker/auth.h"
 #include "worker/front_guard.h"
 #include "worker/front_http.h"
@@ -90,9 +91,7 @@ static struct guard_limits guard_limits_of(const struct conf *conf) {
     limits.idle_timeout_ms = conf->request_limits.idle_timeout_ms;
     limits.write_timeout_ms = conf->request_limits.write_timeout_ms;
     limits.connection_lifetime_ms = conf->request_limits.connection_lifetime_ms;
-    /* Counted in each worker, and clients spread over all of them. */
-    int64_t share = conf->request_limits.connections_per_address / conf->workers;
-    limits.connections_per_address = share > 0 ? share : 1;
+    limits.connections_per_address = conf->request_limits.connections_per_address;
     limits.unproven_body_bytes = UNPROVEN_BODY_BYTES;
     limits.body_bytes = conf->request_limits.body_bytes;
     limits.http2.bodies_bytes = (uint64_t)conf->request_limits.bodies_per_connection_bytes;
@@ -104,13 +103,29 @@ static struct span header_of(const h2o_req_t *req, const char *name) {
     return at < 0 ? SPAN_EMPTY : span_of(req->headers.entries[at].value.base, req->headers.entries[at].value.len);
 }
 
-/* A body without a valid key is not gathered far. */
+/* guard_hooks.may_connect: the address's connections to all workers. */
+static bool may_connect(void *data, const uint8_t address[static 16]) {
+    const struct worker *worker = ((struct front_side *)data)->worker;
+    return shm_connection_take(worker->map, worker->heritage->seat, address,
+                               worker->conf->request_limits.connections_per_address);
+}
+
+/* guard_hooks.disconnected */
+static void on_disconnected(void *data, const uint8_t address[static 16]) {
+    const struct worker *worker = ((struct front_side *)data)->worker;
+    shm_connection_return(worker->map, worker->heritage->seat, address);
+}
+
+/* A body without a valid key is not gathered far. A wrong key counts here: HTTP/1 goes no further, and an HTTP/2 stream
+ * may be reset, which tells its client as much as an answer. When its handler runs after all it has counted twice. */
 static const struct guard_refusal *may_gather(void *data, h2o_req_t *req) {
     struct front_side *front = data;
     const struct auth_sources sources = {.authorization = header_of(req, "authorization"),
                                          .x_api_key = header_of(req, "x-api-key"),
                                          .api_key = header_of(req, "api-key")};
-    front->refusal_verdict = auth_peek(front->worker, &sources);
+    char client[CLIENT_ADDRESS_TEXT_BYTES];
+    front_http_client(front->worker, req, client);
+    front->refusal_verdict = auth_peek(front->worker, &sources, client);
     if (front->refusal_verdict.kind == ERROR_NONE) {
         return NULL;
     }
@@ -137,8 +152,12 @@ static void on_cut(void *data, enum guard_cut cut) {
 static void configure_h2o(struct front_side *front) {
     struct worker *worker = front->worker;
     const struct guard_limits limits = guard_limits_of(worker->conf);
-    const struct guard_hooks hooks = {
-        .data = front, .may_gather = may_gather, .make_request_id = make_request_id, .on_cut = on_cut};
+    const struct guard_hooks hooks = {.data = front,
+                                      .may_gather = may_gather,
+                                      .may_connect = may_connect,
+                                      .disconnected = on_disconnected,
+                                      .make_request_id = make_request_id,
+                                      .on_cut = on_cut};
     h2o_config_init(&front->global);
     front->global.server_name = h2o_iovec_init(H2O_STRLIT("tollgate"));
     /* The guard bounds bodies, so that the answer is ours. */

@@ -143,3 +143,24 @@ struct span json_scan_skip(struct json_scan *scan) {
 bool json_scan_is_over(struct json_scan *scan) {
     return !scan->bad && json_scan_peek(scan) == '\0' && scan->at == scan->end;
 }
+
+size_t json_scan_depth(struct span json) {
+    struct json_scan scan = json_scan_of(json);
+    size_t depth = 0;
+    size_t deepest = 0;
+    while (!scan.bad && scan.at != scan.end) {
+        char byte = *scan.at;
+        if (byte == '"') {
+            (void)pass_string(&scan);
+            continue;
+        }
+        scan.at++;
+        if (byte == '{' || byte == '[') {
+            depth++;
+            deepest = depth > deepest ? depth : deepest;
+        } else if ((byte == '}' || byte == ']') && depth != 0) {
+            depth--;
+        }
+    }
+    return deepest;
+}

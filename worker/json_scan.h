@@ -38,4 +38,7 @@ struct span json_scan_skip(struct json_scan *scan);
 /* Nothing but white space is left, and nothing went wrong. */
 bool json_scan_is_over(struct json_scan *scan);
 
+/* How deep objects and arrays are nested in a text that is JSON. */
+size_t json_scan_depth(struct span json);
+
 #endif

@@ -2,22 +2,72 @@
 
 #include "base/clock.h"
 #include "shm/shm_bucket.h"
+#include "shm/shm_learned.h"
+#include "shm/shm_pair.h"
 #include "worker/worker_state.h"
 
-/* One level that may refuse: a key or a tenant. */
+/* One level that may refuse. */
 struct level {
     const char *whose;
-    const struct shm_limits_sh *limits;
-    struct shm_account_sh *account;
+    int64_t requests_per_minute; /* 0: none, as for the next two */
+    int64_t tokens_per_minute;
+    int64_t concurrent;
+    _Atomic uint64_t *request_bucket;
+    _Atomic uint64_t *token_bucket;
+    _Atomic int64_t *in_flight; /* NULL: the level limits nothing */
 };
 
-static struct level key_level(const struct request *request) {
-    return (struct level){"key", &request->key.limits, shm_key_account(request->worker->map, request->key_index)};
+static struct level level_of_account(const char *whose, const struct shm_limits_sh *limits,
+                                     struct shm_account_sh *account) {
+    return (struct level){.whose = whose,
+                          .requests_per_minute = limits->requests_per_minute,
+                          .tokens_per_minute = limits->tokens_per_minute,
+                          .concurrent = limits->concurrent,
+                          .request_bucket = &account->request_bucket_ns,
+                          .token_bucket = &account->token_bucket_ns,
+                          .in_flight = &account->in_flight};
 }
 
-static struct level tenant_level(const struct request *request) {
-    return (struct level){"tenant", &request->tenant.limits,
-                          shm_tenant_account(request->worker->map, request->key.tenant_index)};
+static struct level level_of_conf(const char *whose, const struct conf_limits *limits) {
+    return (struct level){.whose = whose,
+                          .requests_per_minute = limits->requests_per_minute,
+                          .tokens_per_minute = limits->tokens_per_minute,
+                          .concurrent = limits->concurrent};
+}
+
+static struct level level_of_model(const struct request *request) {
+    struct level level =
+        level_of_conf("key on this model", &request->worker->conf->models[request->model_asked].limits);
+    if (request->pair_row != SHM_NO_ROW) {
+        struct shm_pair_sh *pair = shm_pair(request->worker->map, request->pair_row);
+        level.request_bucket = &pair->request_bucket_ns;
+        level.token_bucket = &pair->token_bucket_ns;
+        level.in_flight = &pair->in_flight;
+    }
+    return level;
+}
+
+static struct level level_of_upstream(const struct request *request) {
+    struct level level = level_of_conf("upstream", &request->attempt.upstream->limits);
+    struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+    level.request_bucket = &row->request_bucket_ns;
+    level.token_bucket = &row->token_bucket_ns;
+    level.in_flight = &row->in_flight;
+    return level;
+}
+
+static struct level level_at(const struct request *request, enum limit_level at) {
+    const struct shm_map *map = request->worker->map;
+    switch (at) {
+    case LIMIT_KEY:
+        return level_of_account("key", &request->key.limits, shm_key_account(map, request->key_index));
+    case LIMIT_TENANT:
+        return level_of_account("tenant", &request->tenant.limits, shm_tenant_account(map, request->key.tenant_index));
+    case LIMIT_MODEL:
+        return level_of_model(request);
+    default:
+        return level_of_upstream(request);
+    }
 }
 
 /* Adds one to a gauge that may not pass `most` (0: no limit). */
@@ -34,170 +84,215 @@ static bool take_gauge(_Atomic int64_t *gauge, int64_t most) {
 
 static void return_gauge(_Atomic int64_t *gauge) { (void)atomic_fetch_sub_explicit(gauge, 1, memory_order_acq_rel); }
 
-static struct verdict refuse(const struct level *level, const char *what, int64_t limit, const char *unit,
-                             int64_t wait_ns) {
-    int64_t wait_ms = wait_ns > 0 ? (wait_ns + NS_PER_MS - 1) / NS_PER_MS : 1000;
-    struct verdict verdict =
-        verdict_with(ERROR_rate_limit_exceeded, NULL,
-                     "The %s limit of this %s is reached: %lld%s. It has room again in %lld.%03llds.", what,
-                     level->whose, (long long)limit, unit, (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
+/* Takes one level's concurrency, request and tokens; on refusal nothing of this level is held. */
+static enum verdict_shortage take_level(const struct level *level, int64_t tokens, struct request_permit *permit) {
+    int64_t now_mono_ns = clock_mono_ns();
+    if (level->in_flight == NULL) {
+        return SHORT_OF_NOTHING;
+    }
+    if (!take_gauge(level->in_flight, level->concurrent)) {
+        return SHORT_OF_CONCURRENT;
+    }
+    if (!shm_bucket_take(level->request_bucket, level->requests_per_minute, 1, now_mono_ns)) {
+        return_gauge(level->in_flight);
+        return SHORT_OF_REQUESTS;
+    }
+    if (!shm_bucket_take(level->token_bucket, level->tokens_per_minute, tokens, now_mono_ns)) {
+        shm_bucket_return(level->request_bucket, level->requests_per_minute, 1, now_mono_ns);
+        return_gauge(level->in_flight);
+        return SHORT_OF_TOKENS;
+    }
+    permit->in_flight = true;
+    permit->request = level->requests_per_minute > 0;
+    permit->tokens = level->tokens_per_minute > 0 ? tokens : 0;
+    return SHORT_OF_NOTHING;
+}
+
+/* Gives one level's permits back; its tokens and request too when they were not used. */
+static void return_level(const struct level *level, struct request_permit *permit, bool used) {
+    int64_t now_mono_ns = clock_mono_ns();
+    if (!permit->in_flight) {
+        return;
+    }
+    return_gauge(level->in_flight);
+    if (!used) {
+        shm_bucket_return(level->token_bucket, level->tokens_per_minute, permit->tokens, now_mono_ns);
+        shm_bucket_return(level->request_bucket, level->requests_per_minute, permit->request ? 1 : 0, now_mono_ns);
+    }
+    *permit = (struct request_permit){0};
+}
+
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t level_wait_ns(const struct level *level, int64_t tokens) {
+    int64_t now_mono_ns = clock_mono_ns();
+    if (level->in_flight == NULL) {
+        return 0;
+    }
+    return larger(shm_bucket_wait_ns(level->request_bucket, level->requests_per_minute, 1, now_mono_ns),
+                  shm_bucket_wait_ns(level->token_bucket, level->tokens_per_minute, tokens, now_mono_ns));
+}
+
+/* When all levels will have room: what one of them says alone could be answered by another's refusal. */
+static int64_t wait_for_all_ns(const struct request *request, int64_t tokens) {
+    int64_t wait_ns = 0;
+    for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
+        const struct level level = level_at(request, (enum limit_level)at);
+        wait_ns = larger(wait_ns, level_wait_ns(&level, tokens));
+    }
+    return wait_ns;
+}
+
+static struct verdict refuse(const struct request *request, const struct level *level, enum verdict_shortage shortage,
+                             int64_t tokens) {
+    bool is_gauge = shortage == SHORT_OF_CONCURRENT;
+    const char *what = is_gauge ? "concurrent" : shortage == SHORT_OF_REQUESTS ? "requests" : "tokens";
+    int64_t limit = is_gauge                        ? level->concurrent
+                    : shortage == SHORT_OF_REQUESTS ? level->requests_per_minute
+                                                    : level->tokens_per_minute;
+    int64_t wait_ms = (wait_for_all_ns(request, tokens) + NS_PER_MS - 1) / NS_PER_MS;
+    wait_ms = is_gauge && wait_ms < 1000 ? 1000 : wait_ms > 0 ? wait_ms : 1;
+    struct verdict verdict = verdict_with(
+        ERROR_rate_limit_exceeded, NULL, "The %s limit of this %s is reached: %lld%s. %s in %lld.%03llds.", what,
+        level->whose, (long long)limit, is_gauge ? " at once" : " a minute",
+        is_gauge ? "Try again" : "It has room again", (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
     verdict.retry_after_ms = wait_ms;
+    verdict.shortage = shortage;
     return verdict;
 }
 
-/* Takes one level's request and tokens; on refusal nothing of this level is held. */
-static struct verdict take_rates(struct worker *worker, const struct level *level, int64_t tokens, bool *took_request,
-                                 int64_t *took_tokens) {
-    int64_t now_mono_ns = clock_mono_ns();
-    const struct shm_limits_sh *limits = level->limits;
-    if (!shm_bucket_take(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns)) {
-        worker_count(worker, SHM_COUNTER_limited_requests, 1);
-        return refuse(
-            level, "requests", limits->requests_per_minute, " a minute",
-            shm_bucket_wait_ns(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns));
-    }
-    if (!shm_bucket_take(&level->account->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns)) {
-        shm_bucket_return(&level->account->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns);
-        worker_count(worker, SHM_COUNTER_limited_tokens, 1);
-        return refuse(
-            level, "tokens", limits->tokens_per_minute, " a minute",
-            shm_bucket_wait_ns(&level->account->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns));
-    }
-    *took_request = limits->requests_per_minute > 0;
-    *took_tokens = limits->tokens_per_minute > 0 ? tokens : 0;
-    return verdict_of(ERROR_NONE);
-}
-
-static struct verdict take_level(struct worker *worker, const struct level *level, int64_t tokens, bool *in_flight,
-                                 bool *took_request, int64_t *took_tokens) {
-    if (!take_gauge(&level->account->in_flight, level->limits->concurrent)) {
-        worker_count(worker, SHM_COUNTER_limited_concurrent, 1);
-        return refuse(level, "concurrent", level->limits->concurrent, " at once", 0);
-    }
-    *in_flight = true;
-    return take_rates(worker, level, tokens, took_request, took_tokens);
+/* Finds the row of its key and model when the model has limits. False: there is no room for one more. */
+static bool find_pair(struct request *request) {
+    const struct conf_model *model = &request->worker->conf->models[request->model_asked];
+    bool limited =
+        model->limits.requests_per_minute > 0 || model->limits.tokens_per_minute > 0 || model->limits.concurrent > 0;
+    request->pair_row = limited ? shm_pair_find(request->worker->map, request->key_index, model->name) : SHM_NO_ROW;
+    return !limited || request->pair_row != SHM_NO_ROW;
 }
 
 struct verdict limits_take(struct request *request, int64_t tokens) {
-    struct request_permits *permits = &request->permits;
-    struct level key = key_level(request);
-    struct level tenant = tenant_level(request);
-    struct verdict verdict =
-        take_level(request->worker, &key, tokens, &permits->key_in_flight, &permits->key_request, &permits->key_tokens);
-    if (verdict.kind == ERROR_NONE) {
-        verdict = take_level(request->worker, &tenant, tokens, &permits->tenant_in_flight, &permits->tenant_request,
-                             &permits->tenant_tokens);
+    if (!find_pair(request)) {
+        return verdict_of(ERROR_overloaded);
     }
-    if (verdict.kind != ERROR_NONE) {
-        limits_return(request);
+    for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
+        const struct level level = level_at(request, (enum limit_level)at);
+        enum verdict_shortage shortage = take_level(&level, tokens, &request->permits[at]);
+        if (shortage != SHORT_OF_NOTHING) {
+            struct verdict verdict = refuse(request, &level, shortage, tokens);
+            limits_return(request);
+            return verdict;
+        }
     }
-    return verdict;
+    return verdict_of(ERROR_NONE);
+}
+
+/* --- upstreams --- */
+
+int64_t limits_learned_wait_ns(const struct request *request, int64_t tokens) {
+    const struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+    int64_t now_mono_ns = clock_mono_ns();
+    int64_t blocked_ns = atomic_load_explicit(&row->blocked_until_mono_ns, memory_order_relaxed) - now_mono_ns;
+    int64_t bucket_ns = larger(shm_learned_wait_ns(&row->learned_requests, 1, now_mono_ns),
+                               shm_learned_wait_ns(&row->learned_tokens, tokens, now_mono_ns));
+    return larger(larger(blocked_ns, bucket_ns), 0);
 }
 
 bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns) {
-    const struct conf_limits *limits = &request->attempt.upstream->limits;
     struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
-    struct request_permits *permits = &request->permits;
-    int64_t now_mono_ns = clock_mono_ns();
-    *wait_ns = NS_PER_S;
-    if (!take_gauge(&row->in_flight, limits->concurrent)) {
+    const struct level level = level_of_upstream(request);
+    enum verdict_shortage shortage = take_level(&level, tokens, &request->permits[LIMIT_UPSTREAM]);
+    if (shortage != SHORT_OF_NOTHING) {
+        *wait_ns = shortage == SHORT_OF_CONCURRENT ? NS_PER_S : level_wait_ns(&level, tokens);
         return false;
     }
-    if (!shm_bucket_take(&row->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns)) {
-        *wait_ns = shm_bucket_wait_ns(&row->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns);
-        return_gauge(&row->in_flight);
-        return false;
-    }
-    if (!shm_bucket_take(&row->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns)) {
-        *wait_ns = shm_bucket_wait_ns(&row->token_bucket_ns, limits->tokens_per_minute, tokens, now_mono_ns);
-        shm_bucket_return(&row->request_bucket_ns, limits->requests_per_minute, 1, now_mono_ns);
-        return_gauge(&row->in_flight);
-        return false;
-    }
-    permits->upstream_in_flight = true;
-    permits->upstream_request = limits->requests_per_minute > 0;
-    permits->upstream_tokens = limits->tokens_per_minute > 0 ? tokens : 0;
+    request->learned_tokens = tokens;
+    shm_learned_charge(&row->learned_requests, 1, clock_mono_ns());
+    shm_learned_charge(&row->learned_tokens, tokens, clock_mono_ns());
     return true;
 }
 
 void limits_return_upstream(struct request *request, bool used) {
-    struct request_permits *permits = &request->permits;
-    if (!permits->upstream_in_flight) {
+    struct request_permit *permit = &request->permits[LIMIT_UPSTREAM];
+    if (!permit->in_flight) {
         return;
     }
-    const struct conf_limits *limits = &request->attempt.upstream->limits;
+    const struct level level = level_of_upstream(request);
     struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
-    int64_t now_mono_ns = clock_mono_ns();
-    return_gauge(&row->in_flight);
+    /* An upstream that answered has counted the request, whatever the answer. */
+    bool answered = request->attempt.head.status != 0;
+    if (!used && !answered) {
+        shm_learned_charge(&row->learned_requests, -1, clock_mono_ns());
+    }
     if (!used) {
-        shm_bucket_return(&row->token_bucket_ns, limits->tokens_per_minute, permits->upstream_tokens, now_mono_ns);
-        shm_bucket_return(&row->request_bucket_ns, limits->requests_per_minute,
-                          request->attempt.head.status == 0 ? 1 : 0, now_mono_ns);
+        shm_learned_charge(&row->learned_tokens, -request->learned_tokens, clock_mono_ns());
     }
-    permits->upstream_in_flight = permits->upstream_request = false;
-    permits->upstream_tokens = 0;
+    permit->request = permit->request && !answered;
+    return_level(&level, permit, used);
 }
 
-static void correct_tokens(_Atomic uint64_t *bucket, int64_t per_minute, int64_t *taken, int64_t used) {
+void limits_hear_upstream(const struct request *request) {
+    struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+    const struct upstream_head *head = &request->attempt.head;
     int64_t now_mono_ns = clock_mono_ns();
-    if (used > *taken) {
-        shm_bucket_charge(bucket, per_minute, used - *taken, now_mono_ns);
-    } else {
-        shm_bucket_return(bucket, per_minute, *taken - used, now_mono_ns);
+    shm_learned_hear(&row->learned_requests, head->requests.limit, head->requests.remaining,
+                     head->requests.reset_ms * NS_PER_MS, now_mono_ns);
+    shm_learned_hear(&row->learned_tokens, head->tokens.limit, head->tokens.remaining,
+                     head->tokens.reset_ms * NS_PER_MS, now_mono_ns);
+    if (head->status == 429) {
+        int64_t wait_ms = head->retry_after_ms > 0 ? head->retry_after_ms : request->worker->conf->retry.base_ms;
+        shm_learned_block(row, wait_ms * NS_PER_MS, now_mono_ns);
     }
-    *taken = used;
 }
 
-static void return_in_flight(struct request *request) {
-    struct request_permits *permits = &request->permits;
-    if (permits->key_in_flight) {
-        return_gauge(&key_level(request).account->in_flight);
+/* --- what was really used --- */
+
+static void charge_level(const struct level *level, struct request_permit *permit, int64_t used_tokens) {
+    if (permit->in_flight && level->tokens_per_minute > 0 && used_tokens > permit->tokens) {
+        shm_bucket_charge(level->token_bucket, level->tokens_per_minute, used_tokens - permit->tokens, clock_mono_ns());
+        permit->tokens = used_tokens;
     }
-    if (permits->tenant_in_flight) {
-        return_gauge(&tenant_level(request).account->in_flight);
+}
+
+void limits_charge(struct request *request, int64_t used_tokens) {
+    if (used_tokens <= request->charged_tokens) {
+        return;
     }
-    permits->key_in_flight = permits->tenant_in_flight = false;
+    request->charged_tokens = used_tokens;
+    for (int at = LIMIT_KEY; at < LIMIT_LEVELS; at++) {
+        if (request->permits[at].in_flight) {
+            const struct level level = level_at(request, (enum limit_level)at);
+            charge_level(&level, &request->permits[at], used_tokens);
+        }
+    }
 }
 
 void limits_settle(struct request *request, int64_t used_tokens) {
-    struct level key = key_level(request);
-    struct level tenant = tenant_level(request);
-    return_in_flight(request);
-    if (key.limits->tokens_per_minute > 0) {
-        correct_tokens(&key.account->token_bucket_ns, key.limits->tokens_per_minute, &request->permits.key_tokens,
-                       used_tokens);
+    limits_charge(request, used_tokens);
+    for (int at = LIMIT_KEY; at < LIMIT_LEVELS; at++) {
+        struct request_permit *permit = &request->permits[at];
+        if (!permit->in_flight) {
+            continue;
+        }
+        const struct level level = level_at(request, (enum limit_level)at);
+        if (permit->tokens > used_tokens) {
+            shm_bucket_return(level.token_bucket, level.tokens_per_minute, permit->tokens - used_tokens,
+                              clock_mono_ns());
+        }
+        return_level(&level, permit, true);
     }
-    if (tenant.limits->tokens_per_minute > 0) {
-        correct_tokens(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute,
-                       &request->permits.tenant_tokens, used_tokens);
-    }
-    if (request->permits.upstream_tokens > 0) {
-        struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
-        correct_tokens(&row->token_bucket_ns, request->attempt.upstream->limits.tokens_per_minute,
-                       &request->permits.upstream_tokens, used_tokens);
-    }
-    limits_return_upstream(request, true);
 }
 
 void limits_return(struct request *request) {
-    struct request_permits *permits = &request->permits;
-    struct level key = key_level(request);
-    struct level tenant = tenant_level(request);
-    int64_t now_mono_ns = clock_mono_ns();
-    return_in_flight(request);
-    if (permits->key_request) {
-        shm_bucket_return(&key.account->request_bucket_ns, key.limits->requests_per_minute, 1, now_mono_ns);
+    for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
+        if (request->permits[at].in_flight) {
+            const struct level level = level_at(request, (enum limit_level)at);
+            return_level(&level, &request->permits[at], false);
+        }
     }
-    if (permits->tenant_request) {
-        shm_bucket_return(&tenant.account->request_bucket_ns, tenant.limits->requests_per_minute, 1, now_mono_ns);
-    }
-    shm_bucket_return(&key.account->token_bucket_ns, key.limits->tokens_per_minute, permits->key_tokens, now_mono_ns);
-    shm_bucket_return(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute, permits->tenant_tokens,
-                      now_mono_ns);
-    permits->key_request = permits->tenant_request = false;
-    permits->key_tokens = permits->tenant_tokens = 0;
     limits_return_upstream(request, false);
 }
+
+/* --- what headers say --- */
 
 /* The tighter of key and tenant: the one with less left. */
 static struct limits_view tighter(struct limits_view a, struct limits_view b) {
@@ -217,15 +312,26 @@ static struct limits_view view_of(const _Atomic uint64_t *bucket, int64_t per_mi
 }
 
 struct limits_view limits_view_requests(const struct request *request) {
-    struct level key = key_level(request);
-    struct level tenant = tenant_level(request);
-    return tighter(view_of(&key.account->request_bucket_ns, key.limits->requests_per_minute),
-                   view_of(&tenant.account->request_bucket_ns, tenant.limits->requests_per_minute));
+    const struct level key = level_at(request, LIMIT_KEY);
+    const struct level tenant = level_at(request, LIMIT_TENANT);
+    return tighter(view_of(key.request_bucket, key.requests_per_minute),
+                   view_of(tenant.request_bucket, tenant.requests_per_minute));
 }
 
 struct limits_view limits_view_tokens(const struct request *request) {
-    struct level key = key_level(request);
-    struct level tenant = tenant_level(request);
-    return tighter(view_of(&key.account->token_bucket_ns, key.limits->tokens_per_minute),
-                   view_of(&tenant.account->token_bucket_ns, tenant.limits->tokens_per_minute));
+    const struct level key = level_at(request, LIMIT_KEY);
+    const struct level tenant = level_at(request, LIMIT_TENANT);
+    return tighter(view_of(key.token_bucket, key.tokens_per_minute),
+                   view_of(tenant.token_bucket, tenant.tokens_per_minute));
+}
+
+static struct limits_view view_of_gauge(const struct level *level) {
+    int64_t left = level->concurrent - atomic_load_explicit(level->in_flight, memory_order_relaxed);
+    return (struct limits_view){.limit = level->concurrent, .remaining = left > 0 ? left : 0};
+}
+
+struct limits_view limits_view_concurrent(const struct request *request) {
+    const struct level key = level_at(request, LIMIT_KEY);
+    const struct level tenant = level_at(request, LIMIT_TENANT);
+    return tighter(view_of_gauge(&key), view_of_gauge(&tenant));
 }

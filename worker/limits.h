@@ -1,18 +1,28 @@
-/* worker/limits.h - takes and returns what a request needs of the rate and concurrency limits of its key, tenant and
- * upstream, in that order; a refusal gives back what was taken.
- * Used by: admit.c, route.c, settle.c. The words themselves are shm_bucket's. */
+/* worker/limits.h - takes and returns what a request needs of the rate and concurrency limits of its key, its tenant,
+ * its key on its model, and its upstream, in that order; a refusal gives back what was taken.
+ * Used by: admit.c, route.c, relay.c, settle.c. The words themselves are shm_bucket's. */
 #ifndef TOLLGATE_WORKER_LIMITS_H
 #define TOLLGATE_WORKER_LIMITS_H
 
 #include "worker/request.h"
 
-/* Takes requests, tokens and concurrency of key and tenant. A verdict names the limit, whose it is and when it frees.
- */
+/* Takes requests, tokens and concurrency of key, tenant and model. A verdict names the limit, whose it is and when the
+ * same request would pass. */
 struct verdict limits_take(struct request *request, int64_t tokens);
 
 /* The same for the upstream of the current try; false when it has no room, with the wait in *wait_ns. */
 bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns);
+
+/* How long the upstream of the current try seems to have no room, by its own headers and 429s; 0: it has. */
+int64_t limits_learned_wait_ns(const struct request *request, int64_t tokens);
+
 void limits_return_upstream(struct request *request, bool used);
+
+/* The upstream of the current try has answered: takes in what its headers say of its limits. */
+void limits_hear_upstream(const struct request *request);
+
+/* While it streams: charges what has come beyond what was taken. */
+void limits_charge(struct request *request, int64_t used_tokens);
 
 /* Puts the tokens right: `used_tokens` were really used. */
 void limits_settle(struct request *request, int64_t used_tokens);
@@ -28,5 +38,7 @@ struct limits_view {
 };
 struct limits_view limits_view_requests(const struct request *request);
 struct limits_view limits_view_tokens(const struct request *request);
+/* Requests at once; its reset is not known. */
+struct limits_view limits_view_concurrent(const struct request *request);
 
 #endif

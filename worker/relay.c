@@ -3,7 +3,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/admit.h"
+#include "worker/body.h"
 #include "worker/budget.h"
+#include "worker/dialect.h"
+#include "worker/dialect_openai.h"
 #include "worker/endpoints.h"
 #include "worker/limits.h"
 #include "worker/relay_failure.h"
@@ -19,12 +22,11 @@ enum {
     PENDING_BYTES_HIGH = 64 << 10, /* hold the upstream back above */
     PENDING_BYTES_LOW = 16 << 10,  /* and let it go on below */
     ORPHAN_BYTES_MOST = 8 << 20,
+    PATH_BYTES_MOST = 1024,
 };
 
 /* How long an orphan may take to end by itself. */
 #define ORPHAN_NS (120 * NS_PER_S)
-
-static const char KEEP_ALIVE[] = ": keepalive\n\n";
 
 void relay_begin(struct request *request) {
     answer_listener_init(&request->listener);
@@ -54,7 +56,7 @@ void relay_heartbeat(struct request *request) {
         return;
     }
     if (now_mono_ns - request->last_write_mono_ns >= interval_ns && !request_is_posted(request)) {
-        write_client(request, SPAN_LITERAL(KEEP_ALIVE));
+        write_client(request, client_form_heartbeat(request->form));
         worker_count(request->worker, SHM_COUNTER_heartbeats, 1);
     }
     int64_t next_mono_ns = request->last_write_mono_ns + interval_ns;
@@ -79,30 +81,33 @@ static void on_head(void *context, const struct upstream_head *head) {
     struct request *request = context;
     request->attempt.head = *head;
     request->upstream_wait_ns += clock_mono_ns() - request->sent_upstream_mono_ns;
+    limits_hear_upstream(request);
     if (request_is_posted(request)) {
         return;
     }
-    if (head->status / 100 == 2 && !head->encoded && request->stream && head->content == UPSTREAM_EVENT_STREAM) {
+    bool is_array = head->content == UPSTREAM_JSON && request->attempt.upstream->dialect == CONF_DIALECT_GEMINI;
+    if (head->status / 100 == 2 && !head->encoded && request->stream &&
+        (head->content == UPSTREAM_EVENT_STREAM || is_array)) {
+        request->reads_elements = is_array;
         request_goto(request, REQUEST_stream);
     }
     relay_extend_deadline(request);
 }
 
-/* The one place where an event leaves: counted first, then written. */
-static void pass_on(struct request *request, const struct sse_event *event, const struct answer_event *heard) {
-    if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
-        request->first_byte_wall_ns = clock_wall_ns();
-        shm_histogram_add(&request->worker->seat->time_to_first_token,
-                          clock_mono_ns() - request->state_mono_ns[REQUEST_body]);
-    }
-    if (!request->served && heard->has_choices) {
-        chat_chunk_note_head(event->data, request->chunk_head);
-        request->served = true;
-    }
-    if (heard->is_usage_only && !request->chat.include_usage) {
+/* The first of the answer's content is on its way. */
+static void note_first_byte(struct request *request) {
+    request->first_byte_wall_ns = clock_wall_ns();
+    shm_histogram_add(&request->worker->seat->time_to_first_token,
+                      clock_mono_ns() - request->state_mono_ns[REQUEST_body]);
+}
+
+/* An event as its upstream sent it, or with the cost added to its usage. */
+static void pass_raw(struct request *request, const struct sse_event *event, const struct answer_event *heard) {
+    bool has_usage_chunks = request->form == CLIENT_CHAT || request->form == CLIENT_COMPLETIONS;
+    if (has_usage_chunks && heard->is_usage_only && !request->chat.include_usage) {
         return;
     }
-    if (heard->has_usage && request->chat.include_usage && event->data_in_raw) {
+    if (has_usage_chunks && heard->has_usage && request->chat.include_usage && event->data_in_raw) {
         struct buffer *text = &request->worker->scratch_text;
         buffer_clear(text);
         if (openai_add_cost(event->raw, heard->usage_raw, settle_price_nusd(request), text)) {
@@ -111,13 +116,46 @@ static void pass_on(struct request *request, const struct sse_event *event, cons
         }
     }
     write_client(request, event->raw);
+}
+
+/* The one place where an event leaves: counted first, then written. */
+static void pass_on(struct request *request, const struct sse_event *event, const struct answer_event *heard) {
+    bool is_output = heard->has_choices || request->form == CLIENT_RESPONSES;
+    if (is_output && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
+        note_first_byte(request);
+    }
+    if (!request->served && is_output) {
+        chat_chunk_note_head(event->data, request->chunk_head);
+        request->served = true;
+    }
+    if (request->translation == NULL) {
+        pass_raw(request, event, heard);
+    } else if (translation_take(request->translation).len != 0) {
+        write_client(request, translation_take(request->translation));
+    }
     worker_count(request->worker, SHM_COUNTER_events_relayed, 1);
+}
+
+/* What a translated answer ends with, and what its upstream does not say in words. */
+static void end_translation(struct request *request, enum answer_finish finish) {
+    struct translation *translation = request->translation;
+    const struct answer_sink *sink = translation_sink(translation);
+    if (finish == ANSWER_FINISH_NONE && request->attempt.dialect->hear_end != NULL) {
+        request->attempt.dialect->hear_end(&request->listener, sink);
+    }
+    translation_end(translation, finish, request->chat.include_usage, &request->shared->record.tokens,
+                    settle_price_nusd(request));
+    write_client(request, translation_take(translation));
 }
 
 /* What may still come of the exchange after its end is the connection's own affair. */
 static void complete_stream(struct request *request) {
     route_succeeded(request);
     request->served = true;
+    if (request->translation != NULL) {
+        settle_count(request);
+        end_translation(request, ANSWER_FINISH_NONE);
+    }
     if (request->front != NULL) {
         reply_start_stream(request);
         request->front->driver->end(request->front, true);
@@ -135,64 +173,103 @@ static void end_for_budget(struct request *request) {
     request->budget_ended = true;
     request->served = true;
     settle_count(request);
-    buffer_clear(text);
-    chat_chunk_write_end(text, request->chunk_head, "length", request->chat.include_usage,
-                         &request->shared->record.tokens, settle_price_nusd(request));
-    write_client(request, buffer_span(text));
+    if (request->translation != NULL) {
+        end_translation(request, ANSWER_FINISH_LENGTH);
+    } else {
+        buffer_clear(text);
+        client_form_write_end(request, text);
+        write_client(request, buffer_span(text));
+    }
     if (request->front != NULL) {
         request->front->driver->end(request->front, true);
     }
     request_post(request, REQUEST_settle);
 }
 
+/* Blocks without data: comments go on where their form has them, and a bare JSON error is one. */
+static void on_no_data(struct request *request, const struct sse_event *event) {
+    struct span raw = event->raw;
+    if (event->is_comment_only && request->translation == NULL) {
+        write_client(request, raw);
+    } else if (raw.len != 0 && (raw.base[0] == '{' || raw.base[0] == '[')) {
+        fail_or_retry(request, failure_of_stream_error());
+    }
+}
+
+/* Hears the event; its parts are told once nothing forbids that they leave, which a budget may. */
+static void hear(struct request *request, const struct sse_event *event, struct answer_event *heard, bool tells) {
+    const struct answer_sink *sink = tells ? translation_sink(request->translation) : NULL;
+    request->attempt.dialect->hear_event(&request->listener, &request->worker->scratch, event->name, event->data, heard,
+                                         sink);
+}
+
+static bool is_refused(struct request *request, const struct answer_event *heard) {
+    if (heard->is_error) {
+        route_failed(request, SHM_UPSTREAM_STATUS, false);
+        fail_or_retry(request, failure_of_stream_error());
+    } else if (heard->is_invalid || (request->translation != NULL && translation_failed(request->translation))) {
+        route_failed(request, SHM_UPSTREAM_INVALID, false);
+        fail_or_retry(request, failure_of_garbage());
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void on_event(struct request *request, const struct sse_event *event) {
     struct answer_event heard;
     if (!event->has_data) {
-        struct span raw = event->raw;
-        if (event->is_comment_only) {
-            write_client(request, raw);
-        } else if (raw.len != 0 && (raw.base[0] == '{' || raw.base[0] == '[')) {
-            fail_or_retry(request, failure_of_stream_error());
-        }
+        on_no_data(request, event);
         return;
     }
     const struct answer_listener before = request->listener;
-    openai_hear_event(&request->listener, &request->worker->scratch, event->name, event->data, &heard);
-    if (heard.is_error) {
-        route_failed(request, SHM_UPSTREAM_STATUS, false);
-        fail_or_retry(request, failure_of_stream_error());
-        return;
-    }
-    if (heard.is_invalid) {
-        route_failed(request, SHM_UPSTREAM_INVALID, false);
-        fail_or_retry(request, failure_of_garbage());
-        return;
-    }
-    if (heard.is_done) {
-        write_client(request, event->raw);
-        complete_stream(request);
+    bool is_translated = request->translation != NULL;
+    bool hears_twice = is_translated && budget_applies(request);
+    hear(request, event, &heard, is_translated && !hears_twice);
+    if (is_refused(request, &heard)) {
         return;
     }
     settle_count(request);
+    limits_charge(request, request->shared->record.tokens.input_tokens + request->shared->record.tokens.output_tokens);
     if (!budget_top_up(request)) {
         request->listener = before;
         end_for_budget(request);
         return;
     }
+    if (hears_twice) {
+        request->listener = before;
+        hear(request, event, &heard, true);
+        if (is_refused(request, &heard)) {
+            return;
+        }
+    }
     pass_on(request, event, &heard);
+    if (heard.is_done || (request->form == CLIENT_RESPONSES && heard.has_finish)) {
+        complete_stream(request);
+    }
+}
+
+/* The next event of a stream, whichever way it is cut. False: there is none yet, or the request has failed. */
+static bool next_event(struct request *request, struct span *bytes, struct sse_event *event) {
+    if (request->reads_elements) {
+        struct span element = SPAN_EMPTY;
+        enum json_elements_result result = json_elements_next(&request->elements, bytes, &element);
+        if (result == JSON_ELEMENTS_INVALID || result == JSON_ELEMENTS_TOO_LONG) {
+            fail_or_retry(request, failure_of_garbage());
+        }
+        *event = (struct sse_event){.raw = element, .data = element, .has_data = true};
+        return result == JSON_ELEMENTS_ONE;
+    }
+    enum sse_result result = sse_next(&request->splitter, bytes, event);
+    if (result == SSE_TOO_LONG) {
+        fail_or_retry(request, failure_of_garbage());
+    }
+    return result == SSE_EVENT;
 }
 
 static void read_stream(struct request *request, struct span bytes) {
     struct sse_event event;
-    while (!request_is_posted(request)) {
-        enum sse_result result = sse_next(&request->splitter, &bytes, &event);
-        if (result == SSE_NEED_MORE) {
-            return;
-        }
-        if (result == SSE_TOO_LONG) {
-            fail_or_retry(request, failure_of_garbage());
-            return;
-        }
+    while (!request_is_posted(request) && next_event(request, &bytes, &event)) {
         on_event(request, &event);
     }
 }
@@ -247,13 +324,14 @@ static bool on_bytes(void *context, struct span bytes) {
  */
 static void end_stream(struct request *request, enum upstream_result result) {
     struct sse_event event;
-    if (sse_finish(&request->splitter, &event)) {
+    if (!request->reads_elements && sse_finish(&request->splitter, &event)) {
         on_event(request, &event);
     }
     if (request_is_posted(request)) {
         return;
     }
-    if (result == UPSTREAM_ENDED && request->listener.has_finish) {
+    bool is_cut = request->reads_elements && !json_elements_is_over(&request->elements);
+    if (result == UPSTREAM_ENDED && !is_cut && request->listener.has_finish) {
         complete_stream(request);
         return;
     }
@@ -261,15 +339,29 @@ static void end_stream(struct request *request, enum upstream_result result) {
     fail_or_retry(request, failure_of_early_end());
 }
 
-static void answer_client(struct request *request) {
+static void answer_client(struct request *request, struct span body) {
     route_succeeded(request);
     request->served = true;
     request->first_byte_wall_ns = clock_wall_ns();
     settle_count(request);
     if (request->front != NULL) {
-        reply_json(request, request->attempt.head.status, buffer_span(&request->answer));
+        reply_json(request, request->attempt.head.status, body);
     }
     request_post(request, REQUEST_settle);
+}
+
+/* The answer as its client is to read it. False: it cannot be told. */
+static bool tell_answer(struct request *request, struct span *body) {
+    *body = buffer_span(&request->answer);
+    if (request->translation == NULL) {
+        return true;
+    }
+    struct buffer *text = &request->worker->scratch_text;
+    buffer_clear(text);
+    settle_count(request);
+    bool told = translation_write_whole(request->translation, &request->shared->record.tokens, text);
+    *body = buffer_span(text);
+    return told;
 }
 
 /* A whole answer has come, of any status and kind. */
@@ -286,13 +378,17 @@ static void end_answer(struct request *request) {
         fail_or_retry(request, failure_of_garbage());
         return;
     }
-    openai_hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer), &heard);
-    if (heard.is_invalid || heard.is_error || request->stream) {
+    struct span body = SPAN_EMPTY;
+    request->attempt.dialect->hear_answer(&request->listener, &request->worker->scratch, buffer_span(&request->answer),
+                                          &heard,
+                                          request->translation != NULL ? translation_sink(request->translation) : NULL);
+    bool is_wrong = heard.is_invalid || heard.is_error || request->stream;
+    if (is_wrong || !tell_answer(request, &body)) {
         route_failed(request, heard.is_error ? SHM_UPSTREAM_STATUS : SHM_UPSTREAM_INVALID, false);
         fail_or_retry(request, heard.is_error ? failure_of_stream_error() : failure_of_garbage());
         return;
     }
-    answer_client(request);
+    answer_client(request, body);
 }
 
 static void on_end(void *context, enum upstream_result result) {
@@ -315,25 +411,61 @@ static const struct upstream_receiver receiver = {.on_head = on_head, .on_bytes 
 
 /* --- starting, holding, stopping --- */
 
-static bool write_upstream_body(struct request *request) {
-    const struct conf_model *model = &request->worker->conf->models[request->attempt.model];
-    const struct chat_rewrite rewrite = {
-        .model = request->attempt.route->model,
-        .stream = request->stream,
-        .max_tokens = request->budget_max_tokens > 0 ? request->budget_max_tokens
-                      : request->chat.max_tokens > 0 ? model->max_output_tokens
-                                                     : 0,
-    };
-    buffer_clear(&request->upstream_body);
-    return chat_request_rewrite(&request->chat, &rewrite, &request->upstream_body);
-}
-
 static void forget_earlier_try(struct request *request) {
     answer_listener_init(&request->listener);
     sse_fini(&request->splitter);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
+    json_elements_fini(&request->elements);
+    json_elements_init(&request->elements, EVENT_BYTES_MOST);
+    request->reads_elements = false;
+    translation_free(request->translation);
+    request->translation = NULL;
     buffer_clear(&request->answer);
     request->paused = false;
+}
+
+/* False: no memory. */
+static bool begin_translation(struct request *request) {
+    if (!body_is_translated(request)) {
+        return true;
+    }
+    const struct translation_spec spec = {
+        .form = request->form == CLIENT_MESSAGES ? TRANSLATION_MESSAGES : TRANSLATION_CHAT,
+        .request_id = request->id,
+        .model = request->model_name,
+        .reasoning_format = request->attempt.dialect->reasoning_format,
+        .input_tokens = request->chat.prompt_tokens,
+        .is_stream = request->stream,
+        .cap_bytes = EVENT_BYTES_MOST * 2,
+    };
+    request->translation = translation_new(&spec);
+    return request->translation != NULL;
+}
+
+static struct span client_header(const struct request *request, const char *name) {
+    return request->front != NULL ? request->front->driver->header(request->front, name) : SPAN_EMPTY;
+}
+
+/* Hands the call to the upstream side. False: memory or descriptors are exhausted. */
+static bool start_call(struct request *request) {
+    struct worker *worker = request->worker;
+    const struct conf_upstream *upstream = request->attempt.upstream;
+    const char *route_model = request->attempt.route->model;
+    const char *model = route_model != NULL ? route_model : worker->conf->models[request->attempt.model].name;
+    struct buffer path;
+    buffer_init(&path, PATH_BYTES_MOST);
+    bool good = dialect_path(upstream, endpoint_upstream_path(request->endpoint), model, request->stream, &path);
+    const struct upstream_spec spec = {.upstream = upstream,
+                                       .path = buffer_span(&path),
+                                       .body = buffer_span(&request->upstream_body),
+                                       .stream = request->stream,
+                                       .request_id = request->id,
+                                       .anthropic_version = client_header(request, "anthropic-version"),
+                                       .anthropic_beta = client_header(request, "anthropic-beta"),
+                                       .openai_beta = client_header(request, "openai-beta")};
+    request->attempt.call = good ? upstream_start(worker->upstreams, &spec, &receiver, request) : NULL;
+    buffer_fini(&path);
+    return request->attempt.call != NULL;
 }
 
 struct verdict relay_send(struct request *request) {
@@ -341,17 +473,12 @@ struct verdict relay_send(struct request *request) {
     forget_earlier_try(request);
     admit_price_route(request);
     struct verdict verdict = budget_cover(request);
+    if (verdict.kind == ERROR_NONE) {
+        verdict = body_write(request);
+    }
     if (verdict.kind != ERROR_NONE) {
         return verdict;
     }
-    if (!write_upstream_body(request)) {
-        return verdict_of(ERROR_body_too_large);
-    }
-    const struct upstream_spec spec = {.upstream = request->attempt.upstream,
-                                       .path = endpoint_upstream_path(request->endpoint),
-                                       .body = buffer_span(&request->upstream_body),
-                                       .stream = request->stream,
-                                       .request_id = request->id};
     request->shared->record.tokens.input_tokens = request->chat.prompt_tokens;
     request->attempts++;
     request->shared->record.attempts = (uint8_t)(request->attempts < UINT8_MAX ? request->attempts : UINT8_MAX);
@@ -359,8 +486,7 @@ struct verdict relay_send(struct request *request) {
     worker_count(worker, request->attempts > 1 ? SHM_COUNTER_upstream_retries : SHM_COUNTER_upstream_requests, 1);
     (void)atomic_fetch_add_explicit(&shm_upstream(worker->map, request->attempt.upstream_row)->requests, 1,
                                     memory_order_relaxed);
-    request->attempt.call = upstream_start(worker->upstreams, &spec, &receiver, request);
-    return verdict_of(request->attempt.call != NULL ? ERROR_NONE : ERROR_overloaded);
+    return verdict_of(begin_translation(request) && start_call(request) ? ERROR_NONE : ERROR_overloaded);
 }
 
 void relay_extend_deadline(struct request *request) {
@@ -418,5 +544,7 @@ void relay_end_try(struct request *request) {
 
 void relay_free(struct request *request) {
     sse_fini(&request->splitter);
+    json_elements_fini(&request->elements);
+    translation_free(request->translation);
     buffer_fini(&request->answer);
 }

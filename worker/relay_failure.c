@@ -1,6 +1,7 @@
 #include "worker/relay_failure.h"
 
 #include "base/log.h"
+#include "worker/dialect.h"
 #include "worker/route.h"
 #include "worker/worker_state.h"
 
@@ -55,41 +56,43 @@ enum shm_upstream_error failure_error_of_result(enum upstream_result result) {
     }
 }
 
-/* Does the body's error carry this code? Providers put it at error.code. */
-static bool error_has_code(struct request *request, struct json_doc *scratch, const char *code) {
-    if (!json_parse(scratch, buffer_span(&request->answer))) {
-        return false;
-    }
-    return json_string_is(scratch, json_member(scratch, json_member(scratch, 0, "error"), "code"), code);
-}
-
-static struct request_failure refused_by_upstream(struct request *request, struct json_doc *scratch) {
+static struct request_failure refused_by_upstream(const struct request *request, const struct answer_refusal *refusal) {
     if (request->attempt.head.status == 413) {
         return final_failure(ERROR_body_too_large);
     }
-    return final_failure(error_has_code(request, scratch, "context_length_exceeded") ? ERROR_context_length_exceeded
-                                                                                     : ERROR_upstream_refused_request);
+    return final_failure(refusal->is_context_length ? ERROR_context_length_exceeded : ERROR_upstream_refused_request);
+}
+
+/* Ours to mend, not the client's: the operator is told. */
+static struct request_failure misconfigured(struct request *request) {
+    int status = request->attempt.head.status;
+    LOG(LOG_ERROR, "upstream_misconfigured", log_text("upstream", request->attempt.upstream->name),
+        log_int("status", status), log_text("model", request->attempt.route->model),
+        log_text("remedy", status == 404 ? "the upstream does not know the route's model"
+                                         : "the upstream refuses the configured api_key"));
+    route_failed(request, SHM_UPSTREAM_STATUS, false);
+    return failure(ERROR_upstream_error, false);
 }
 
 struct request_failure failure_of_status(struct request *request, struct json_doc *scratch) {
     const struct upstream_head *head = &request->attempt.head;
     struct request_failure result = failure(ERROR_upstream_error, true);
+    const struct answer_refusal refusal =
+        request->attempt.dialect->judge_refusal(scratch, buffer_span(&request->answer));
     switch (head->status) {
     case 400:
     case 413:
     case 422:
+        if (refusal.is_credentials) {
+            return misconfigured(request);
+        }
         route_succeeded(request);
-        return refused_by_upstream(request, scratch);
+        return refused_by_upstream(request, &refusal);
     case 401:
+    case 402:
     case 403:
     case 404:
-        /* Ours to mend, not the client's: the operator is told. */
-        LOG(LOG_ERROR, "upstream_misconfigured", log_text("upstream", request->attempt.upstream->name),
-            log_int("status", head->status), log_text("model", request->attempt.route->model),
-            log_text("remedy", head->status == 404 ? "the upstream does not know the route's model"
-                                                   : "the upstream refuses the configured api_key"));
-        route_failed(request, SHM_UPSTREAM_STATUS, false);
-        return failure(ERROR_upstream_error, false);
+        return misconfigured(request);
     case 429:
         route_failed(request, SHM_UPSTREAM_LIMITED, false);
         result.kind = ERROR_rate_limit_exceeded;
@@ -105,6 +108,6 @@ struct request_failure failure_of_status(struct request *request, struct json_do
         result.same_route = head->status >= 500;
         break;
     }
-    result.retry_after_ms = head->retry_after_ms > 0 ? head->retry_after_ms : 0;
+    result.retry_after_ms = head->retry_after_ms > 0 ? head->retry_after_ms : refusal.retry_after_ms;
     return result;
 }

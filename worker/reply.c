@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/calendar.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/money.h"
@@ -53,8 +54,7 @@ static char *number_text(struct request *request, int64_t value) {
     return arena_format(&request->arena, "%" PRId64, value);
 }
 
-/* OpenAI's form of a duration: "20ms", "1s", "8.64s", "6m0s". */
-static char *duration_text(struct request *request, int64_t ns) {
+char *reply_duration_text(struct request *request, int64_t ns) {
     int64_t ms = (ns + NS_PER_MS - 1) / NS_PER_MS;
     if (ms == 0) {
         return arena_copy_text(&request->arena, SPAN_LITERAL("0s"));
@@ -76,18 +76,45 @@ static char *duration_text(struct request *request, int64_t ns) {
                        : arena_format(&request->arena, "%ss", seconds);
 }
 
+static char *reset_instant(struct request *request, int64_t reset_ns) {
+    char instant[RFC3339_BYTES];
+    int64_t at_ns = clock_wall_ns() + reset_ns + NS_PER_S - 1;
+    calendar_rfc3339(at_ns - at_ns % NS_PER_S, instant);
+    struct span whole = span_text(instant);
+    /* Anthropic writes whole seconds. */
+    const char *point = memchr(whole.base, '.', whole.len);
+    return arena_format(&request->arena, "%.*sZ", (int)(point != NULL ? point - instant : (ptrdiff_t)whole.len - 1),
+                        instant);
+}
+
+/* Anthropic's names and forms (wire.md section 6). */
+static void add_anthropic_rate_limits(struct request *request, struct reply *reply) {
+    struct limits_view requests = limits_view_requests(request);
+    struct limits_view tokens = limits_view_tokens(request);
+    if (requests.limit > 0) {
+        reply_add(reply, "anthropic-ratelimit-requests-limit", number_text(request, requests.limit));
+        reply_add(reply, "anthropic-ratelimit-requests-remaining", number_text(request, requests.remaining));
+        reply_add(reply, "anthropic-ratelimit-requests-reset", reset_instant(request, requests.reset_ns));
+    }
+    if (tokens.limit > 0) {
+        reply_add(reply, "anthropic-ratelimit-tokens-limit", number_text(request, tokens.limit));
+        reply_add(reply, "anthropic-ratelimit-tokens-remaining", number_text(request, tokens.remaining));
+        reply_add(reply, "anthropic-ratelimit-tokens-reset", reset_instant(request, tokens.reset_ns));
+    }
+}
+
 static void add_rate_limits(struct request *request, struct reply *reply) {
     struct limits_view requests = limits_view_requests(request);
     struct limits_view tokens = limits_view_tokens(request);
     if (requests.limit > 0) {
         reply_add(reply, "x-ratelimit-limit-requests", number_text(request, requests.limit));
         reply_add(reply, "x-ratelimit-remaining-requests", number_text(request, requests.remaining));
-        reply_add(reply, "x-ratelimit-reset-requests", duration_text(request, requests.reset_ns));
+        reply_add(reply, "x-ratelimit-reset-requests", reply_duration_text(request, requests.reset_ns));
     }
     if (tokens.limit > 0) {
         reply_add(reply, "x-ratelimit-limit-tokens", number_text(request, tokens.limit));
         reply_add(reply, "x-ratelimit-remaining-tokens", number_text(request, tokens.remaining));
-        reply_add(reply, "x-ratelimit-reset-tokens", duration_text(request, tokens.reset_ns));
+        reply_add(reply, "x-ratelimit-reset-tokens", reply_duration_text(request, tokens.reset_ns));
     }
 }
 
@@ -120,7 +147,7 @@ static void add_cors(struct request *request, struct reply *reply) {
     }
     reply_add(reply, "access-control-allow-origin", origin);
     reply_add(reply, "access-control-expose-headers",
-              "x-request-id, retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
+              "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
               "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
               "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-tollgate-model, x-tollgate-upstream, "
               "x-tollgate-cost-usd");
@@ -142,8 +169,14 @@ void reply_begin(struct request *request, struct reply *reply, int status) {
     reply->header_count = 0;
     request->final_status = status;
     reply_add(reply, "x-request-id", request->id);
+    if (request->form == CLIENT_MESSAGES) {
+        reply_add(reply, "request-id", request->id);
+    }
     if (request->has_key) {
         add_rate_limits(request, reply);
+    }
+    if (request->has_key && request->form == CLIENT_MESSAGES) {
+        add_anthropic_rate_limits(request, reply);
     }
     add_cors(request, reply);
     if (request->attempt.upstream != NULL && request->attempt.head.status / 100 == 2 && status < 400) {
@@ -202,7 +235,7 @@ static void end_with_event(struct request *request) {
     char text[ERROR_BODY_BYTES];
     struct buffer event;
     buffer_init(&event, sizeof(text));
-    verdict_write_event(&request->verdict, &event);
+    client_form_write_error_event(request, &event);
     request->error_event_sent = true;
     request->front->driver->write(request->front, buffer_span(&event));
     buffer_fini(&event);
@@ -216,6 +249,12 @@ static void count_refusal(struct request *request, int status) {
                                                : SHM_COUNTER_refused_invalid;
     if (status < 429 || status == 503) {
         worker_count(request->worker, counter, 1);
+    }
+    if (request->verdict.shortage != SHORT_OF_NOTHING) {
+        static const enum shm_counter limited[] = {[SHORT_OF_CONCURRENT] = SHM_COUNTER_limited_concurrent,
+                                                   [SHORT_OF_REQUESTS] = SHM_COUNTER_limited_requests,
+                                                   [SHORT_OF_TOKENS] = SHM_COUNTER_limited_tokens};
+        worker_count(request->worker, limited[request->verdict.shortage], 1);
     }
 }
 
@@ -232,7 +271,7 @@ void reply_error(struct request *request) {
         request->verdict.retry_after_ms = 1000;
     }
     buffer_init(&body, ERROR_BODY_BYTES);
-    verdict_write_json(&request->verdict, &body);
+    client_form_write_error(request, status, &body);
     reply_begin(request, &reply, status);
     reply_add(&reply, "content-type", "application/json");
     if (status == 405) {

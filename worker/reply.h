@@ -28,4 +28,7 @@ void reply_start_stream_of(struct request *request, const char *model, const cha
 /* The request's verdict: as a whole answer, or as the stream's error event. */
 void reply_error(struct request *request);
 
+/* OpenAI's form of a duration: "20ms", "1s", "8.64s", "6m0s". In the request's arena. */
+char *reply_duration_text(struct request *request, int64_t ns);
+
 #endif

@@ -10,12 +10,16 @@
 
 #include "base/arena.h"
 #include "shm/shm_keys.h"
+#include "worker/answer.h"
 #include "worker/chat_chunk.h"
 #include "worker/chat_request.h"
-#include "worker/dialect_openai.h"
+#include "worker/client_form.h"
 #include "worker/front.h"
+#include "worker/json_elements.h"
 #include "worker/loop.h"
+#include "worker/messages_request.h"
 #include "worker/sse.h"
+#include "worker/translation.h"
 #include "worker/upstream.h"
 #include "worker/verdict.h"
 
@@ -23,6 +27,7 @@ struct worker;
 struct endpoint;
 struct journal_front;
 struct journal_reader;
+struct dialect;
 
 enum request_state {
 #define STEP(name, edges) REQUEST_##name,
@@ -36,18 +41,29 @@ enum { REQUEST_CLIENT_BYTES = 48, REQUEST_ARENA_BYTES = 1 << 20 };
 /* What a front knows about a request when it has arrived. Spans live as long as the client's link. */
 struct request_input {
     struct span method;
-    struct span path;  /* normalised, without the query */
-    struct span query; /* without '?' */
+    struct span path;   /* normalised, without the query */
+    struct span query;  /* without '?' */
+    struct span target; /* as it was sent; what signatures cover */
     struct span body;
-    const char *client; /* address, without port */
+    const char *client; /* address, without port; behind a trusted proxy what it forwards for */
     bool is_http10;
 };
 
-/* What admission took from the limits; given back or put right at settlement (limits.h). */
-struct request_permits {
-    bool key_request, tenant_request, upstream_request;
-    bool key_in_flight, tenant_in_flight, upstream_in_flight;
-    int64_t key_tokens, tenant_tokens, upstream_tokens;
+enum limit_level { LIMIT_KEY, LIMIT_TENANT, LIMIT_MODEL, LIMIT_UPSTREAM, LIMIT_LEVELS };
+
+/* What admission took from one level of the limits; given back or put right at settlement (limits.h). */
+struct request_permit {
+    bool in_flight;
+    bool request;
+    int64_t tokens;
+};
+
+/* Its place among those that wait for a rate (queue.h). */
+struct request_queueing {
+    int place; /* -1: none */
+    int64_t since_mono_ns;
+    int64_t room_mono_ns; /* when its limits should have room */
+    int64_t waited_ns;
 };
 
 /* One try at one route. */
@@ -55,6 +71,7 @@ struct request_try {
     int model; /* index into conf.models: the model that serves */
     const struct conf_route *route;
     const struct conf_upstream *upstream;
+    const struct dialect *dialect;
     uint32_t upstream_row;
     struct upstream_call *call; /* NULL when none runs */
     struct upstream_head head;
@@ -66,6 +83,7 @@ struct request_failure {
     int64_t retry_after_ms;
     bool same_route; /* the same route may be tried again */
     bool final;      /* nothing else may be tried */
+    bool is_guess;   /* nobody said no: what was learned of the upstream's limit did */
 };
 
 struct request {
@@ -103,14 +121,21 @@ struct request {
     struct shm_key_sh key;
     struct shm_tenant_sh tenant;
 
-    struct chat_request chat;
+    enum client_form form;
+    struct chat_request chat;          /* what admission and routing go by, whatever the client's dialect */
+    struct messages_request *messages; /* of a client that speaks Anthropic's; in the arena */
     bool stream;
     int model_asked;                       /* index into conf.models, aliases and rules followed */
     char model_name[SHM_MODEL_NAME_BYTES]; /* as the client wrote it */
 
     int slot; /* -1: none */
     struct shm_slot_sh *shared;
-    struct request_permits permits;
+    struct request_permit permits[LIMIT_LEVELS];
+    uint32_t pair_row;      /* of its key and model, where the model has limits; else SHM_NO_ROW */
+    int64_t learned_tokens; /* charged to what is known of the upstream's own limit */
+    int64_t charged_tokens; /* the token limits have been charged up to here */
+    struct request_queueing queue;
+    bool is_checked; /* admission has read it: only the limits are still to be taken */
 
     struct request_try attempt;
     int attempts;
@@ -123,11 +148,16 @@ struct request {
     char chunk_head[CHAT_CHUNK_HEAD_BYTES]; /* id, created and model of its stream, for a last chunk of our own */
 
     struct sse_splitter splitter;
+    struct json_elements elements; /* in place of the splitter, where the stream is a JSON array */
+    bool reads_elements;
     struct answer_listener listener;
-    struct buffer answer; /* what is not streamed, and error bodies */
+    struct translation *translation; /* NULL: client and upstream speak the same dialect */
+    struct verdict unmapped;         /* what a route's dialect cannot say; told when no other route serves */
+    struct buffer answer;            /* what is not streamed, and error bodies */
+    bool ignores_learned;            /* goes to an upstream although it seems to have no room */
     bool head_sent;
     bool served;        /* the client was given output of the upstream */
-    bool backed_off;    /* the wait before trying a route again is over */
+    bool backed_off;    /* it waits, or has waited, before trying a route again */
     bool paused;        /* its upstream is held back */
     bool parked;        /* it waits in ADMIT, SEND or SETTLE for the ledger's pause to end */
     bool upstream_done; /* the call has ended */
@@ -135,6 +165,7 @@ struct request {
     bool client_left;
     bool left_upstream_working; /* when it left, an upstream was at work on its request */
     bool error_event_sent;
+    int64_t backed_off_mono_ns; /* since when */
     int64_t orphan_bytes;
     int64_t first_byte_wall_ns; /* of the answer's content to the client; 0: none yet */
     int64_t sent_upstream_mono_ns;

@@ -8,6 +8,7 @@
 #include "worker/endpoints.h"
 #include "worker/journal_front.h"
 #include "worker/journal_reader.h"
+#include "worker/queue.h"
 #include "worker/relay.h"
 #include "worker/reply.h"
 #include "worker/request.h"
@@ -85,6 +86,7 @@ static enum step_result step_body(struct request *request) {
 
 static enum step_result step_auth(struct request *request) {
     struct verdict verdict = endpoint_find(request);
+    request->form = client_form_of(request);
     if (verdict.kind == ERROR_NONE && endpoint_needs_key(request->endpoint)) {
         verdict = auth_check(request);
     }
@@ -121,10 +123,12 @@ static enum step_result step_admit(struct request *request) {
     }
     struct verdict verdict = admit_request(request);
     if (verdict.kind != ERROR_NONE) {
+        bool waits = verdict.kind == ERROR_rate_limit_exceeded && queue_may_wait(request, &verdict);
         request->verdict = verdict;
-        request_goto(request, REQUEST_fail);
+        request_goto(request, waits ? REQUEST_queue : REQUEST_fail);
         return STEP_MORE;
     }
+    queue_leave(request);
     if (request->reader != NULL) {
         request_goto(request, REQUEST_follow);
         return STEP_MORE;
@@ -139,6 +143,11 @@ static enum step_result step_follow(struct request *request) {
     return STEP_WAIT;
 }
 
+static enum step_result step_queue(struct request *request) {
+    loop_timer_set(request->worker->loop, &request->deadline, queue_next_look_mono_ns(request));
+    return STEP_WAIT;
+}
+
 static enum step_result step_send(struct request *request) {
     relay_stop(request);
     if (must_park(request)) {
@@ -147,7 +156,9 @@ static enum step_result step_send(struct request *request) {
     relay_end_try(request);
     enum route_choice choice = route_choose(request);
     if (choice == ROUTE_NONE) {
-        request->verdict = route_verdict(request);
+        request->verdict = request->failure.kind == ERROR_NONE && request->unmapped.kind != ERROR_NONE
+                               ? request->unmapped
+                               : route_verdict(request);
         request_goto(request, REQUEST_fail);
         return STEP_MORE;
     }
@@ -156,6 +167,10 @@ static enum step_result step_send(struct request *request) {
         return STEP_MORE;
     }
     struct verdict verdict = relay_send(request);
+    if (verdict.kind == ERROR_invalid_value) {
+        request->unmapped = verdict; /* another route may speak a dialect that has it */
+        return STEP_MORE;
+    }
     if (verdict.kind != ERROR_NONE) {
         request->verdict = verdict;
         request_goto(request, REQUEST_fail);
@@ -188,6 +203,7 @@ static enum step_result step_orphan(struct request *request) {
 
 static enum step_result step_fail(struct request *request) {
     relay_stop(request);
+    queue_leave(request);
     if (request->front != NULL) {
         reply_error(request);
     }
@@ -197,6 +213,7 @@ static enum step_result step_fail(struct request *request) {
 
 static enum step_result step_settle(struct request *request) {
     relay_stop(request);
+    queue_leave(request);
     if (request->slot >= 0 && must_park(request)) {
         return STEP_WAIT;
     }
@@ -237,11 +254,11 @@ static enum step_result step_dead(struct request *request) {
 }
 
 static enum step_result (*const steps[REQUEST_STATES])(struct request *request) = {
-    [REQUEST_body] = step_body,     [REQUEST_auth] = step_auth,     [REQUEST_local] = step_local,
-    [REQUEST_admit] = step_admit,   [REQUEST_send] = step_send,     [REQUEST_backoff] = step_backoff,
-    [REQUEST_head] = step_head,     [REQUEST_stream] = step_stream, [REQUEST_orphan] = step_orphan,
-    [REQUEST_follow] = step_follow, [REQUEST_fail] = step_fail,     [REQUEST_settle] = step_settle,
-    [REQUEST_dead] = step_dead,
+    [REQUEST_body] = step_body,       [REQUEST_auth] = step_auth,     [REQUEST_local] = step_local,
+    [REQUEST_admit] = step_admit,     [REQUEST_queue] = step_queue,   [REQUEST_send] = step_send,
+    [REQUEST_backoff] = step_backoff, [REQUEST_head] = step_head,     [REQUEST_stream] = step_stream,
+    [REQUEST_orphan] = step_orphan,   [REQUEST_follow] = step_follow, [REQUEST_fail] = step_fail,
+    [REQUEST_settle] = step_settle,   [REQUEST_dead] = step_dead,
 };
 
 static void drive(struct request *request) {
@@ -267,6 +284,9 @@ static void on_deadline(struct loop_timer *timer) {
     case REQUEST_admit:
     case REQUEST_send:
         request_fail(request, verdict_of(ERROR_overloaded));
+        break;
+    case REQUEST_queue:
+        request_post(request, REQUEST_admit);
         break;
     case REQUEST_backoff:
         request_post(request, REQUEST_send);
@@ -295,6 +315,8 @@ static struct request *make_request(struct worker *worker, const char *client) {
     request->posted = REQUEST_STATES;
     request->worker = worker;
     request->slot = -1;
+    request->pair_row = SHM_NO_ROW;
+    request->queue.place = -1;
     request->start_wall_ns = clock_wall_ns();
     request->state_mono_ns[REQUEST_body] = clock_mono_ns();
     request->task.run = on_turn_end;
@@ -339,6 +361,7 @@ struct request *request_split(struct request *request) {
     carrier->state = REQUEST_follow;
     carrier->is_carrier = true;
     carrier->endpoint = request->endpoint;
+    carrier->form = request->form;
     carrier->input = request->input;
     carrier->input.client = carrier->client;
     carrier->has_key = request->has_key;
@@ -350,7 +373,7 @@ struct request *request_split(struct request *request) {
     carrier->front = request->front;
     carrier->front->request = carrier;
     request->front = NULL;
-    request->input.method = request->input.path = request->input.query = SPAN_EMPTY;
+    request->input.method = request->input.path = request->input.query = request->input.target = SPAN_EMPTY;
     return carrier;
 }
 
@@ -359,7 +382,8 @@ void request_client_gone(struct request *request) {
     request->front->request = NULL;
     request->front = NULL;
     request->client_left = true;
-    request->input.method = request->input.path = request->input.query = request->input.body = SPAN_EMPTY;
+    request->input.method = request->input.path = request->input.query = request->input.target = request->input.body =
+        SPAN_EMPTY;
     worker_count(request->worker, SHM_COUNTER_client_gone, 1);
     if (request->posted == REQUEST_body) {
         request->posted = REQUEST_settle;

@@ -217,7 +217,8 @@ static struct verdict begin_journal(struct request *request, const struct wish *
     struct shm_journal_begin begin = {.request_id = request->id,
                                       .key_index = request->key_index,
                                       .seat = request->worker->heritage->seat,
-                                      .has_ids = wish->has_ids};
+                                      .has_ids = wish->has_ids,
+                                      .form = request->form};
     struct shm_journal_writer writer;
     struct shm_once once = {.tag = 0};
     char own_id[SHM_REQUEST_ID_BYTES];
@@ -312,6 +313,7 @@ struct verdict resume_follow(struct request *request, struct span request_id, ui
     }
     (void)span_copy(request_id, request->id, sizeof(request->id));
     request->id_from_client = false;
+    request->form = (enum client_form)answer.form;
     if (has_ended && after == count) {
         *is_over = true;
         return verdict_of(ERROR_NONE);

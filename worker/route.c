@@ -6,6 +6,8 @@
 #include "shm/shm_breaker.h"
 #include "worker/admit.h"
 #include "worker/auth.h"
+#include "worker/body.h"
+#include "worker/dialect.h"
 #include "worker/limits.h"
 #include "worker/worker_state.h"
 
@@ -63,6 +65,23 @@ static bool is_open(const struct request *request, const struct conf_route *rout
     return until != 0 && clock_mono_ns() < until;
 }
 
+static bool is_usable(const struct request *request, const struct conf_route *route) {
+    return !is_open(request, route) && body_fits(request, &request->worker->conf->upstreams[route->upstream]);
+}
+
+bool route_fits_any(const struct request *request) {
+    const struct conf *conf = request->worker->conf;
+    for (int place = 0; place < model_places(request); place++) {
+        const struct conf_model *model = &conf->models[model_at(request, place)];
+        for (int i = 0; i < model->route_count; i++) {
+            if (body_fits(request, &conf->upstreams[model->routes[i].upstream])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Picks by weight among the usable routes of the first group that has one. `skip` holds the routes not to take. -1:
  * none. */
 static int pick_route(const struct request *request, const struct conf_model *model, int bit, uint64_t skip) {
@@ -70,7 +89,7 @@ static int pick_route(const struct request *request, const struct conf_model *mo
     int64_t weights = 0;
     for (int i = 0; i < model->route_count; i++) {
         const struct conf_route *route = &model->routes[i];
-        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && !is_open(request, route);
+        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && is_usable(request, route);
         if (usable && (group < 0 || route->priority == group)) {
             group = route->priority;
             weights += route->weight;
@@ -84,7 +103,7 @@ static int pick_route(const struct request *request, const struct conf_model *mo
     int64_t at = (int64_t)(random % (uint64_t)weights);
     for (int i = 0; i < model->route_count; i++) {
         const struct conf_route *route = &model->routes[i];
-        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && !is_open(request, route);
+        bool usable = bit + i < TRIED_BITS && (skip >> (bit + i) & 1) == 0 && is_usable(request, route);
         if (usable && route->priority == group && (at -= route->weight) < 0) {
             return i;
         }
@@ -100,16 +119,21 @@ static bool claim(struct request *request, int place, int route_index) {
     *attempt = (struct request_try){.model = model_at(request, place)};
     attempt->route = &worker->conf->models[attempt->model].routes[route_index];
     attempt->upstream = &worker->conf->upstreams[attempt->route->upstream];
+    attempt->dialect = dialect_of(attempt->upstream);
     struct shm_upstream_sh *row = row_of(request, attempt->route->upstream, &attempt->upstream_row);
     int64_t tokens = money_add(request->chat.prompt_tokens, worker->conf->streams.reserve_slice_tokens);
     if (!shm_breaker_allows(row, worker->conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {
         return false;
     }
-    if (limits_take_upstream(request, tokens, &wait_ns)) {
+    int64_t learned_ns = request->ignores_learned ? 0 : limits_learned_wait_ns(request, tokens);
+    if (learned_ns == 0 && limits_take_upstream(request, tokens, &wait_ns)) {
         return true;
     }
-    request->failure = (struct request_failure){
-        .kind = ERROR_rate_limit_exceeded, .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS, .same_route = true};
+    wait_ns = learned_ns > 0 ? learned_ns : wait_ns;
+    request->failure = (struct request_failure){.kind = ERROR_rate_limit_exceeded,
+                                                .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS,
+                                                .same_route = true,
+                                                .is_guess = learned_ns > 0};
     return false;
 }
 
@@ -150,6 +174,32 @@ static bool choose_among(struct request *request, uint64_t skip) {
     return (fallback_first && choose_from(request, 1, skip)) || choose_from(request, 0, skip);
 }
 
+/* One wait before a route is tried again; while an upstream's rate limit has no room as many as fit into
+ * conf.retry.max. */
+static bool may_back_off(struct request *request) {
+    int64_t now_mono_ns = clock_mono_ns();
+    if (!request->failure.same_route || request->failure.retry_after_ms > request->worker->conf->retry.max_ms) {
+        return false;
+    }
+    if (!request->backed_off) {
+        request->backed_off = true;
+        request->backed_off_mono_ns = now_mono_ns;
+        return true;
+    }
+    int64_t waited_ms = (now_mono_ns - request->backed_off_mono_ns) / NS_PER_MS;
+    return request->failure.kind == ERROR_rate_limit_exceeded &&
+           waited_ms + request->failure.retry_after_ms <= request->worker->conf->retry.max_ms;
+}
+
+/* What was learned of an upstream's limits steers and delays; it is a guess and refuses nobody. */
+static bool choose_unlearned(struct request *request) {
+    if (!request->failure.is_guess || request->ignores_learned) {
+        return false;
+    }
+    request->ignores_learned = true;
+    return choose_among(request, 0);
+}
+
 enum route_choice route_choose(struct request *request) {
     if (request->attempts >= request->worker->conf->retry.attempts || request->failure.final) {
         return ROUTE_NONE;
@@ -157,15 +207,14 @@ enum route_choice route_choose(struct request *request) {
     if (choose_among(request, request->tried_routes)) {
         return ROUTE_CHOSEN;
     }
-    if (!request->failure.same_route || request->failure.retry_after_ms > request->worker->conf->retry.max_ms) {
-        return ROUTE_NONE;
+    if (request->backed_off && request->failure.same_route && choose_among(request, 0)) {
+        request->backed_off = false;
+        return ROUTE_CHOSEN;
     }
-    if (!request->backed_off) {
-        request->backed_off = true;
+    if (may_back_off(request)) {
         return ROUTE_LATER;
     }
-    request->backed_off = false;
-    return choose_among(request, 0) ? ROUTE_CHOSEN : ROUTE_NONE;
+    return choose_unlearned(request) ? ROUTE_CHOSEN : ROUTE_NONE;
 }
 
 struct verdict route_verdict(const struct request *request) {

@@ -12,6 +12,9 @@ enum route_choice { ROUTE_CHOSEN, ROUTE_LATER, ROUTE_NONE };
  */
 enum route_choice route_choose(struct request *request);
 
+/* Has the model, or a fallback of it, a route whose upstream can be asked this at all? */
+bool route_fits_any(const struct request *request);
+
 /* Why no route is left. */
 struct verdict route_verdict(const struct request *request);
 

@@ -9,6 +9,7 @@
 #include "worker/endpoints.h"
 #include "worker/journal_front.h"
 #include "worker/limits.h"
+#include "worker/queue.h"
 #include "worker/worker_state.h"
 
 enum { CLIENT_CLOSED_REQUEST = 499, ACCESS_LINE_BYTES = 4096, PLAUSIBLE_TOKENS_MOST = 20000000 };
@@ -139,8 +140,9 @@ static void write_access_line(const struct request *request, const struct shm_us
 /* Time the relay itself took before the upstream was called, for the overhead histogram. */
 static void record_overhead(struct request *request) {
     if (request->state_mono_ns[REQUEST_send] != 0) {
-        shm_histogram_add(&request->worker->seat->relay_overhead,
-                          request->state_mono_ns[REQUEST_send] - request->state_mono_ns[REQUEST_body]);
+        shm_histogram_add(&request->worker->seat->relay_overhead, request->state_mono_ns[REQUEST_send] -
+                                                                      request->state_mono_ns[REQUEST_body] -
+                                                                      request->queue.waited_ns);
     }
 }
 
@@ -164,6 +166,7 @@ void settle_request(struct request *request) {
     } else {
         limits_return(request);
     }
+    queue_wake(worker, request->key.tenant_index);
     if (request->attempts == 0 && request->id_from_client) {
         shm_id_forget(worker->map, request->key.tenant_index, request->id);
     }

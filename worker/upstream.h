@@ -15,11 +15,20 @@ struct upstream_call; /* one request to one upstream */
 
 enum upstream_content { UPSTREAM_EVENT_STREAM, UPSTREAM_JSON, UPSTREAM_OTHER_CONTENT };
 
+/* What an upstream says of one of its rate limits. limit 0: nothing. */
+struct upstream_allowance {
+    int64_t limit;
+    int64_t remaining;
+    int64_t reset_ms; /* until all of it is there again */
+};
+
 struct upstream_head {
     int status;
     enum upstream_content content;
     int64_t retry_after_ms; /* -1: none was sent */
-    bool encoded;           /* a content-encoding other than identity, which nobody asked for */
+    struct upstream_allowance requests;
+    struct upstream_allowance tokens;
+    bool encoded; /* a content-encoding other than identity, which nobody asked for */
 };
 
 enum upstream_result {
@@ -39,10 +48,13 @@ struct upstream_receiver {
 
 struct upstream_spec {
     const struct conf_upstream *upstream;
-    const char *path; /* "/chat/completions": joined to the upstream's base URL */
+    struct span path; /* "/chat/completions": joined to the upstream's base URL */
     struct span body; /* JSON; stays the caller's and must live until on_end or cancel */
     bool stream;
-    const char *request_id; /* sent on as x-request-id */
+    const char *request_id;        /* sent on as x-request-id */
+    struct span anthropic_version; /* the client's own; empty: the one this was written for */
+    struct span anthropic_beta;    /* features the client asked for; empty: none */
+    struct span openai_beta;
 };
 
 /* Makes the worker's upstream side. on_connection is told of each new connection. */

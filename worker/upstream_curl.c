@@ -1,4 +1,5 @@
 #include "worker/upstream_driver.h"
+#include "worker/upstream_headers.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -16,6 +17,7 @@
 
 enum {
     URL_BYTES = 2048,
+    HEADER_VALUE_BYTES = 1024,
     KEPT_CONNECTIONS = 2048,
     KEPT_CONNECTION_SECONDS = 55, /* below the usual 60 s of servers, so that we seldom write to a dying connection */
     POOLED_HANDLES = 256,
@@ -147,48 +149,6 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *multi_timer) {
 
 /* --- what comes from the upstream --- */
 
-static struct span header_value(struct span line, const char *name) {
-    size_t len = strlen(name);
-    if (line.len <= len || strncasecmp(line.base, name, len) != 0 || line.base[len] != ':') {
-        return SPAN_EMPTY;
-    }
-    return span_trim(span_skip(line, len + 1));
-}
-
-/* Seconds (a decimal) or milliseconds; dates are left alone, no provider of wire.md section 6 sends one. */
-static int64_t parse_delay_ms(struct span text, int64_t unit_billionths_to_ms) {
-    int64_t billionths = 0;
-    if (!money_parse(text, &billionths) || billionths < 0) {
-        return -1;
-    }
-    return billionths / unit_billionths_to_ms;
-}
-
-static void read_header(struct upstream_head *head, struct span line) {
-    struct span value = header_value(line, "content-type");
-    if (value.len != 0) {
-        bool stream = value.len >= 17 && strncasecmp(value.base, "text/event-stream", 17) == 0;
-        bool json = value.len >= 16 && strncasecmp(value.base, "application/json", 16) == 0;
-        head->content = stream ? UPSTREAM_EVENT_STREAM : json ? UPSTREAM_JSON : UPSTREAM_OTHER_CONTENT;
-        return;
-    }
-    value = header_value(line, "content-encoding");
-    if (value.len != 0) {
-        head->encoded = !span_is_nocase(value, "identity");
-        return;
-    }
-    value = header_value(line, "retry-after-ms");
-    if (value.len != 0) {
-        int64_t delay_ms = parse_delay_ms(value, NUSD_PER_USD);
-        head->retry_after_ms = delay_ms > 0 ? delay_ms : head->retry_after_ms;
-        return;
-    }
-    value = header_value(line, "retry-after");
-    if (value.len != 0 && head->retry_after_ms < 0) {
-        head->retry_after_ms = parse_delay_ms(value, NUSD_PER_USD / 1000);
-    }
-}
-
 static void tell_head(struct curl_call *call) {
     if (!call->head_told) {
         call->head_told = true;
@@ -208,7 +168,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context) {
         return size * count;
     }
     if (span_starts_with(line, "HTTP/")) {
-        call->head = (struct upstream_head){.content = UPSTREAM_OTHER_CONTENT, .retry_after_ms = -1};
+        call->head = UPSTREAM_HEAD_EMPTY;
         return size * count;
     }
     if (line.len == 0) {
@@ -220,7 +180,7 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context) {
         }
         return size * count;
     }
-    read_header(&call->head, line);
+    upstream_headers_read(&call->head, line);
     return size * count;
 }
 
@@ -372,6 +332,42 @@ static bool add_header(struct curl_call *call, const char *name, const char *val
     return true;
 }
 
+static bool add_span(struct curl_call *call, const char *name, struct span value) {
+    char text[HEADER_VALUE_BYTES];
+    return value.len == 0 || (span_copy(value, text, sizeof(text)) && add_header(call, name, text));
+}
+
+/* Each dialect has its own place for the key (wire.md section 13). */
+static bool set_credential(struct curl_call *call, const struct conf_upstream *upstream) {
+    if (upstream->api_key == NULL) {
+        return true;
+    }
+    if (upstream->dialect == CONF_DIALECT_ANTHROPIC) {
+        return add_header(call, "X-Api-Key", upstream->api_key);
+    }
+    if (upstream->dialect == CONF_DIALECT_GEMINI) {
+        return add_header(call, "X-Goog-Api-Key", upstream->api_key);
+    }
+    char bearer[URL_BYTES * 2];
+    int len = snprintf(bearer, sizeof(bearer), "Bearer %s", upstream->api_key);
+    bool good = len > 0 && (size_t)len < sizeof(bearer) && add_header(call, "Authorization", bearer);
+    explicit_bzero(bearer, sizeof(bearer));
+    return good;
+}
+
+static bool set_dialect_headers(struct curl_call *call, const struct upstream_spec *spec) {
+    switch (spec->upstream->dialect) {
+    case CONF_DIALECT_ANTHROPIC:
+        return add_span(call, "Anthropic-Version",
+                        spec->anthropic_version.len != 0 ? spec->anthropic_version : SPAN_LITERAL("2023-06-01")) &&
+               add_span(call, "Anthropic-Beta", spec->anthropic_beta);
+    case CONF_DIALECT_OPENAI:
+        return add_span(call, "OpenAI-Beta", spec->openai_beta);
+    default:
+        return true;
+    }
+}
+
 /* The header list is an allow-list: nothing of the client's passes but what is named here. */
 static bool set_headers(struct curl_call *call, const struct upstream_spec *spec) {
     const struct conf_upstream *upstream = spec->upstream;
@@ -385,12 +381,7 @@ static bool set_headers(struct curl_call *call, const struct upstream_spec *spec
         return false;
     }
     call->headers = no_expect;
-    if (upstream->api_key != NULL) {
-        char bearer[URL_BYTES * 2];
-        int len = snprintf(bearer, sizeof(bearer), "Bearer %s", upstream->api_key);
-        good = len > 0 && (size_t)len < sizeof(bearer) && add_header(call, "Authorization", bearer);
-        explicit_bzero(bearer, sizeof(bearer));
-    }
+    good = set_credential(call, upstream) && set_dialect_headers(call, spec);
     for (int i = 0; good && i < upstream->header_count; i++) {
         good = add_header(call, upstream->headers[i].name, upstream->headers[i].value);
     }
@@ -446,14 +437,14 @@ static struct curl_call *new_call(struct curl_side *side, const struct upstream_
     call->multi = spec->upstream->http_version == 2 ? side->http2 : side->http1;
     call->easy = easy;
     call->body = spec->body;
-    call->head = (struct upstream_head){.content = UPSTREAM_OTHER_CONTENT, .retry_after_ms = -1};
+    call->head = UPSTREAM_HEAD_EMPTY;
     call->allow_private = spec->upstream->allow_private;
     return call;
 }
 
 struct upstream_call *curl_side_start(struct curl_side *side, const struct upstream_spec *spec) {
     char url[URL_BYTES];
-    int len = snprintf(url, sizeof(url), "%s%s", spec->upstream->base_url, spec->path);
+    int len = snprintf(url, sizeof(url), "%s%.*s", spec->upstream->base_url, SPAN_ARGUMENTS(spec->path));
     struct curl_call *call = len > 0 && (size_t)len < sizeof(url) ? new_call(side, spec) : NULL;
     if (call == NULL) {
         return NULL;

@@ -116,6 +116,36 @@ bool usage_read(const struct json_doc *doc, int value, struct usage_report *out)
     return out->has_input || out->has_output;
 }
 
+bool usage_read_anthropic(const struct json_doc *doc, int value, struct usage_report *out) {
+    *out = (struct usage_report){0};
+    if (json_type_of(doc, value) != JSON_OBJECT) {
+        return false;
+    }
+    struct source source = {.doc = doc, .object = value};
+    struct token_counts *tokens = &out->tokens;
+    int64_t plain = 0;
+    int64_t short_writes = 0;
+    int64_t long_writes = 0;
+    int creation = json_member(doc, value, "cache_creation");
+    out->has_input = read_count(&source, value, "input_tokens", &plain);
+    (void)read_count(&source, value, "cache_read_input_tokens", &tokens->cached_input_tokens);
+    if (!read_count(&source, value, "cache_creation_input_tokens", &tokens->cache_write_tokens)) {
+        (void)read_count(&source, creation, "ephemeral_5m_input_tokens", &short_writes);
+        (void)read_count(&source, creation, "ephemeral_1h_input_tokens", &long_writes);
+        tokens->cache_write_tokens = part_of(&source, short_writes + long_writes, TOKENS_MOST);
+    }
+    tokens->cached_input_tokens = part_of(&source, tokens->cached_input_tokens, TOKENS_MOST - plain);
+    tokens->cache_write_tokens =
+        part_of(&source, tokens->cache_write_tokens, TOKENS_MOST - plain - tokens->cached_input_tokens);
+    tokens->input_tokens = plain + tokens->cached_input_tokens + tokens->cache_write_tokens;
+    out->has_output = read_count(&source, value, "output_tokens", &tokens->output_tokens);
+    int details = json_member(doc, value, "output_tokens_details");
+    (void)read_count(&source, details, "thinking_tokens", &tokens->reasoning_tokens);
+    tokens->reasoning_tokens = part_of(&source, tokens->reasoning_tokens, tokens->output_tokens);
+    out->clamped = source.clamped;
+    return out->has_input || out->has_output;
+}
+
 static void raise_to(int64_t *count, int64_t other) {
     if (other > *count) {
         *count = other;

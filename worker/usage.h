@@ -21,6 +21,10 @@ struct usage_report {
 /* Reads the usage object `value` of doc. False when it is no object or states neither input nor output. */
 MUST_CHECK bool usage_read(const struct json_doc *doc, int value, struct usage_report *out);
 
+/* As usage_read, for Anthropic's form: input_tokens leaves out cache reads and writes, writes may be split by lifetime,
+ * thinking is part of the output. */
+MUST_CHECK bool usage_read_anthropic(const struct json_doc *doc, int value, struct usage_report *out);
+
 /* Takes in a further report of the same request. Providers repeat themselves (Groq three times) and count up
  * (Perplexity on every chunk), so a report of both input and output replaces the earlier; one that lacks either only
  * raises counts. */

@@ -15,6 +15,9 @@ enum error_kind {
     ERROR_KINDS
 };
 
+/* Which limit refused. */
+enum verdict_shortage { SHORT_OF_NOTHING, SHORT_OF_CONCURRENT, SHORT_OF_REQUESTS, SHORT_OF_TOKENS };
+
 enum { VERDICT_PARAM_BYTES = 64, VERDICT_MESSAGE_BYTES = 320 };
 
 struct verdict {
@@ -22,6 +25,7 @@ struct verdict {
     char param[VERDICT_PARAM_BYTES];     /* "" writes null */
     char message[VERDICT_MESSAGE_BYTES]; /* "" uses the kind's own text */
     int64_t retry_after_ms;              /* 0: none */
+    enum verdict_shortage shortage;      /* of a rate_limit_exceeded that is a tenant's own */
     bool do_not_retry;                   /* x-should-retry: false */
 };
 

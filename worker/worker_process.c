@@ -88,6 +88,16 @@ static bool watch_signals(struct worker *worker) {
     return fd >= 0 && loop_watch_set(worker->loop, &worker->signals, fd, EPOLLIN);
 }
 
+static void read_trusted_proxies(struct worker *worker) {
+    const struct conf *conf = worker->conf;
+    worker->trusted_proxies = calloc((size_t)conf->trusted_proxy_count + 1, sizeof(*worker->trusted_proxies));
+    CHECK(worker->trusted_proxies != NULL);
+    for (int i = 0; i < conf->trusted_proxy_count; i++) {
+        struct client_network *network = &worker->trusted_proxies[worker->trusted_proxy_count];
+        worker->trusted_proxy_count += client_network_parse(span_text(conf->trusted_proxies[i]), network) ? 1 : 0;
+    }
+}
+
 static void init_worker(struct worker *worker, struct heritage *heritage) {
     worker->heritage = heritage;
     worker->conf = heritage->conf;
@@ -96,6 +106,7 @@ static void init_worker(struct worker *worker, struct heritage *heritage) {
     if (!calendar_use_zone(worker->conf->timezone)) {
         LOG(LOG_WARN, "timezone_unknown", log_text("timezone", worker->conf->timezone));
     }
+    read_trusted_proxies(worker);
     worker->loop = loop_new();
     worker->upstreams = upstreams_new(worker->loop, on_upstream_connection, worker);
     worker->slots = calloc(1, sizeof(*worker->slots));

@@ -7,6 +7,7 @@
 #include "conf/conf.h"
 #include "shm/heritage.h"
 #include "shm/shm_slot.h"
+#include "worker/client_address.h"
 #include "worker/loop.h"
 #include "worker/request.h"
 #include "worker/upstream.h"
@@ -21,6 +22,8 @@ struct worker {
     struct shm_seat_sh *seat;
     struct loop *loop;
     struct upstreams *upstreams;
+    struct client_network *trusted_proxies; /* conf.trusted_proxies, read */
+    int trusted_proxy_count;
     struct front_side *front; /* listeners, TLS, h2o (front_listen.c) */
     struct shm_slots *slots;
     struct journal *journal; /* answers that may be asked for again; NULL: none are kept (journal.h) */

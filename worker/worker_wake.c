@@ -4,15 +4,15 @@
 #include <unistd.h>
 
 #include "worker/journal.h"
+#include "worker/queue.h"
 #include "worker/worker_state.h"
 
-#define WORKER_OF(pointer, member) ((struct worker *)(void *)((char *)(pointer)-offsetof(struct worker, member)))
-
 static void on_wake(struct loop_watch *watch, uint32_t events) {
-    struct worker *worker = WORKER_OF(watch, wake);
+    struct worker *worker = (struct worker *)(void *)((char *)watch - offsetof(struct worker, wake));
     uint64_t count = 0;
     (void)events;
     (void)!read(watch->fd, &count, sizeof(count));
+    queue_look_again(worker);
     journal_go_on(worker);
 }
 

@@ -25,7 +25,7 @@ static void stream(struct demo_answer *answer, int64_t promised) {
         struct span piece = buffer_span(&out);
         tokens += is_token ? 1 : 0;
         CHECK(sse_next(&splitter, &piece, &event) == SSE_EVENT && piece.len == 0);
-        openai_hear_event(&listener, &scratch, event.name, event.data, &heard);
+        openai_hear_event(&listener, &scratch, event.name, event.data, &heard, NULL);
         CHECK(!heard.is_invalid && !heard.is_error);
         CHECK(heard.is_done || json_parse(&scratch, event.data));
         buffer_clear(&out);
@@ -44,7 +44,7 @@ static void answer_whole(struct demo_answer *answer, int64_t promised) {
     demo_answer_whole(answer, &out);
     CHECK(!out.failed && json_parse(&scratch, buffer_span(&out)));
     answer_listener_init(&listener);
-    openai_hear_answer(&listener, &scratch, buffer_span(&out), &heard);
+    openai_hear_answer(&listener, &scratch, buffer_span(&out), &heard, NULL);
     CHECK(!heard.is_invalid && heard.has_usage && listener.usage.tokens.output_tokens == promised);
     buffer_fini(&out);
 }

@@ -1,13 +1,16 @@
 /* What an OpenAI-dialect upstream answers: a text that begins with a brace or bracket is heard as a whole answer and as
- * an event, all else as a stream. Counts stay in bounds, spans lie in the text, and a cost that is added leaves valid
- * JSON with the same usage. */
+ * an event, all else as a stream. Counts stay in bounds, spans lie in the text, a cost that is added leaves valid JSON
+ * with the same usage, and the parts make a chat answer. */
 #include "fuzz.h"
+#include "fuzz_parts.h"
 #include "worker/dialect_openai.h"
 #include "worker/sse.h"
 
 enum { CAP_BYTES = 1 << 20, COST_NUSD = 12500 };
 
 static struct json_doc scratch;
+
+static struct fuzz_parts parts;
 
 static void expect_inside(struct span part, struct span whole) {
     CHECK(part.len == 0 || (part.base >= whole.base && part.base + part.len <= whole.base + whole.len));
@@ -47,9 +50,9 @@ static void splice_cost(const struct answer_event *event, struct span data, bool
     CHECK(!was_strict || json_parse(&scratch, buffer_span(&out)));
     answer_listener_init(&listener);
     if (is_answer) {
-        openai_hear_answer(&listener, &scratch, buffer_span(&out), &again);
+        openai_hear_answer(&listener, &scratch, buffer_span(&out), &again, NULL);
     } else {
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, buffer_span(&out), &again);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, buffer_span(&out), &again, NULL);
     }
     CHECK(again.has_usage && !again.is_invalid);
     CHECK(memcmp(&again.usage.tokens, &event->usage.tokens, sizeof(again.usage.tokens)) == 0);
@@ -68,9 +71,9 @@ static void hear_whole(struct span data, bool is_answer) {
     struct answer_event event;
     answer_listener_init(&listener);
     if (is_answer) {
-        openai_hear_answer(&listener, &scratch, data, &event);
+        openai_hear_answer(&listener, &scratch, data, &event, NULL);
     } else {
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event, NULL);
     }
     CHECK(!event.is_invalid || !json_parse(&scratch, data) || json_type_of(&scratch, 0) != JSON_OBJECT);
     expect_sound(&event, data);
@@ -88,17 +91,47 @@ static void hear_stream(struct span text) {
     answer_listener_init(&listener);
     sse_init(&splitter, CAP_BYTES);
     while (sse_next(&splitter, &text, &cut) == SSE_EVENT) {
-        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event);
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, NULL);
         expect_sound(&event, cut.data);
         if (event.has_usage) {
             splice_cost(&event, cut.data, false);
         }
     }
     if (sse_finish(&splitter, &cut)) {
-        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event);
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, NULL);
         expect_sound(&event, cut.data);
     }
     expect_listener(&listener);
+    sse_fini(&splitter);
+}
+
+/* Hears it for its parts. */
+static void tell_whole(struct span data, bool is_answer) {
+    struct answer_listener listener;
+    struct answer_event event;
+    answer_listener_init(&listener);
+    fuzz_parts_begin(&parts);
+    if (is_answer) {
+        openai_hear_answer(&listener, &scratch, data, &event, &parts.sink);
+    } else {
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, data, &event, &parts.sink);
+    }
+    CHECK(event.is_invalid || event.is_done || data.len == 0 || json_parse(&scratch, data));
+    fuzz_parts_end(&parts, !event.is_invalid && !event.is_error);
+}
+
+static void tell_stream(struct span text) {
+    struct sse_splitter splitter;
+    struct sse_event cut;
+    struct answer_listener listener;
+    struct answer_event event = {.is_done = false};
+    answer_listener_init(&listener);
+    fuzz_parts_begin(&parts);
+    sse_init(&splitter, CAP_BYTES);
+    while (!event.is_invalid && sse_next(&splitter, &text, &cut) == SSE_EVENT) {
+        openai_hear_event(&listener, &scratch, cut.name, cut.data, &event, &parts.sink);
+    }
+    fuzz_parts_end(&parts, !event.is_invalid);
     sse_fini(&splitter);
 }
 
@@ -107,8 +140,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size != 0 && (data[0] == '{' || data[0] == '[')) {
         hear_whole(text, true);
         hear_whole(text, false);
+        tell_whole(text, true);
+        tell_whole(text, false);
     } else {
         hear_stream(text);
+        tell_stream(text);
     }
     return 0;
 }

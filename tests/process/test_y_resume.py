@@ -181,6 +181,21 @@ def test_another_key_finds_nothing(many, mock, many_key):
     assert many.request("POST", f"/v1/streams/{stream.id}", many_key, body={}).status == 405
 
 
+def test_messages_streams_too(many, mock, many_key):
+    """Events with names of their own, translated from another dialect."""
+    case = mock.case(behaviour.stream(*WORDS))
+    body = {"model": "test-model", "max_tokens": 99, "messages": [{"role": "user", "content": case.prompt}]}
+    with many.stream(many_key, body, RESUME, target="/v1/messages") as stream:
+        events = stream.drain()
+    assert events[0].name == "message_start" and events[-1].name == "message_stop"
+    assert event_ids(events) == [f"{stream.id}:{number}" for number in range(1, len(events) + 1)]
+    again = back(many, many_key, stream.id, events[2].id)
+    assert [event.raw for event in again.drain()] == [event.raw for event in events[3:]]
+    repeats = [many.request("POST", "/v1/messages", many_key, once("messages"), body) for _ in range(3)]
+    assert {answer.status for answer in repeats} == {200} and len({answer.body for answer in repeats}) == 1
+    assert case.count == 2 and len({answer.id for answer in repeats}) == 1
+
+
 def test_http_1_0_gets_no_stream(many, mock, many_key):
     case = mock.case(behaviour.stream("a"))
     with many.stream(many_key, case.body(), RESUME) as stream:

@@ -52,16 +52,18 @@ class Response:
 class Http1:
     """One connection. Use as a context manager."""
 
-    def __init__(self, port, tls=None, host="127.0.0.1", receive_buffer_bytes=None, session=None):
-        self.sock = socket.socket()
+    def __init__(self, port, tls=None, host="127.0.0.1", receive_buffer_bytes=None, session=None, source=None):
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         if receive_buffer_bytes:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.sock.settimeout(LIMIT_S)
+        if source is not None:
+            self.sock.bind((source, 0))
         self.sock.connect((host, port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost", session=session)
-        self.host = f"{host}:{port}"
+        self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._buffer = b""
         self.received_at = None
 

@@ -95,8 +95,9 @@ static const struct bad_file bad_files[] = {
      "t.yaml:2:40: unknown field \"wieght\" in models.a.routes[0]; did you mean \"weight\"?\n"},
     {"unknown name with escapes", "\"a\\eb\\n\": 1\n",
      "t.yaml:1:1: unknown field \"a?b?\" at the top level; the fields here are listen, admin, workers, state, "
-     "timezone, currency, upstreams, models, tiers, retry, breaker, streams, cors, user, request_limits, "
-     "drain_timeout, log, retention, cluster, capacity\n"},
+     "timezone, currency, upstreams, models, tiers, budget_warning, retry, breaker, streams, cors, user, "
+     "request_limits, "
+     "trusted_proxies, drain_timeout, log, retention, cluster, capacity\n"},
     {"mapping for a scalar", "workers: {n: 1}\n",
      "t.yaml:1:10: workers: needs auto or a whole number, not a mapping\n"},
     {"list for a scalar", "state: [a]\n", "t.yaml:1:8: state: needs a path, not a list\n"},
@@ -325,19 +326,19 @@ static const struct bad_file bad_files[] = {
      "t.yaml:1:55: listen[0].tls.certificate: the file \"/\" cannot be read: Is a directory\n"
      "t.yaml:1:63: listen[0].tls.key: the file \"/dev/null\" cannot be read: it is no regular file\n"},
     {"address ranges",
-     "request_limits: {trusted_proxies: [10.0.0.0/8, 10.0.0.0/33, 'fd00::/8', '::/129', example.com, 1.2.3.4/, "
-     "1.2.3.4/-1, 10.0.0.0/8]}\n",
-     "t.yaml:1:48: request_limits.trusted_proxies[1]: \"10.0.0.0/33\" is no address range; write one such as "
+     "trusted_proxies: [10.0.0.0/8, 10.0.0.0/33, 'fd00::/8', '::/129', example.com, 1.2.3.4/, "
+     "1.2.3.4/-1, 10.0.0.0/8]\n",
+     "t.yaml:1:31: trusted_proxies[1]: \"10.0.0.0/33\" is no address range; write one such as "
      "10.0.0.0/8 or fd00::/8\n"
-     "t.yaml:1:73: request_limits.trusted_proxies[3]: \"::/129\" is no address range; write one such as 10.0.0.0/8 or "
+     "t.yaml:1:56: trusted_proxies[3]: \"::/129\" is no address range; write one such as 10.0.0.0/8 or "
      "fd00::/8\n"
-     "t.yaml:1:83: request_limits.trusted_proxies[4]: \"example.com\" is no address range; write one such as "
+     "t.yaml:1:66: trusted_proxies[4]: \"example.com\" is no address range; write one such as "
      "10.0.0.0/8 or fd00::/8\n"
-     "t.yaml:1:96: request_limits.trusted_proxies[5]: \"1.2.3.4/\" is no address range; write one such as 10.0.0.0/8 "
+     "t.yaml:1:79: trusted_proxies[5]: \"1.2.3.4/\" is no address range; write one such as 10.0.0.0/8 "
      "or fd00::/8\n"
-     "t.yaml:1:106: request_limits.trusted_proxies[6]: \"1.2.3.4/-1\" is no address range; write one such as "
+     "t.yaml:1:89: trusted_proxies[6]: \"1.2.3.4/-1\" is no address range; write one such as "
      "10.0.0.0/8 or fd00::/8\n"
-     "t.yaml:1:118: request_limits.trusted_proxies[7]: \"10.0.0.0/8\" stands in this list already\n"},
+     "t.yaml:1:101: trusted_proxies[7]: \"10.0.0.0/8\" stands in this list already\n"},
     {"origins", "cors: {origins: ['*', https://a.example, https://a.example/, a.example, https://a.example]}\n",
      "t.yaml:1:42: cors.origins[2]: \"https://a.example/\" is no origin; write * or SCHEME://HOST[:PORT] without a "
      "path\n"

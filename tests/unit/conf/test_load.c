@@ -129,7 +129,8 @@ static const char full_text[] =
     "user: www-data\n"
     "request_limits: {body: 1KiB, bodies_per_connection: 2KiB, header_timeout: 1ms, body_timeout: 2ms, body_rate: 3,\n"
     "  idle_timeout: 4ms, write_timeout: 5ms, connection_lifetime: 6d, connections_per_address: 7,\n"
-    "  failed_auth_per_minute: 0, trusted_proxies: [10.0.0.0/8, 'fd00::/8', 192.0.2.1]}\n"
+    "  failed_auth_per_minute: 0}\n"
+    "trusted_proxies: [10.0.0.0/8, 'fd00::/8', 192.0.2.1]\n"
     "drain_timeout: 0s\n"
     "log: {access: /var/log/access, format: text, level: debug}\n"
     "retention: {requests: 0d}\n"
@@ -215,8 +216,8 @@ static void test_every_field_of_requests(void **state) {
     assert_int_equal(conf->request_limits.connection_lifetime_ms, INT64_C(6) * 86400 * 1000);
     assert_int_equal(conf->request_limits.connections_per_address, 7);
     assert_int_equal(conf->request_limits.failed_auth_per_minute, 0);
-    assert_int_equal(conf->request_limits.trusted_proxy_count, 3);
-    assert_string_equal(conf->request_limits.trusted_proxies[1], "fd00::/8");
+    assert_int_equal(conf->trusted_proxy_count, 3);
+    assert_string_equal(conf->trusted_proxies[1], "fd00::/8");
     conf_free(conf);
 }
 
@@ -420,7 +421,7 @@ static void test_defaults_of_limits_and_logs(void **state) {
     assert_int_equal(conf->request_limits.connection_lifetime_ms, 86400000);
     assert_int_equal(conf->request_limits.connections_per_address, 4096);
     assert_int_equal(conf->request_limits.failed_auth_per_minute, 300);
-    assert_int_equal(conf->request_limits.trusted_proxy_count, 0);
+    assert_int_equal(conf->trusted_proxy_count, 0);
     assert_int_equal(conf->drain_timeout_ms, 60000);
     assert_string_equal(conf->log.access, "stdout");
     assert_int_equal(conf->log.format, LOG_JSON_FORMAT);

@@ -481,7 +481,7 @@ static void a_request_has_the_documented_form(void **state) {
         "\"model_served\":\"served\",\"upstream\":\"openai\",\"endpoint\":\"/v1/chat/completions\",\"stream\":true,"
         "\"status\":200,\"finish_reason\":\"stop\",\"input_tokens\":5,\"cached_input_tokens\":4,\"cache_write_tokens\":"
         "1,"
-        "\"output_tokens\":3,\"reasoning_tokens\":2,\"estimated\":true,\"attempts\":1,\"price_usd\":0.000000001,"
+        "\"output_tokens\":3,\"reasoning_tokens\":2,\"estimated\":true,\"clamped\":false,\"attempts\":1,\"wait_ms\":0,\"price_usd\":0.000000001,"
         "\"cost_usd\":2.000000000,\"list_usd\":0.000000000,\"client\":null}]");
     buffer_clear(&out);
     assert_true(report_requests_json(ledger, &filter, "req_unknown", 0, 0, NULL, &out, &error));

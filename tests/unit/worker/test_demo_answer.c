@@ -50,7 +50,7 @@ static void stream(const char *body, struct seen *seen) {
         seen->tokens += is_token;
         assert_int_equal(sse_next(&splitter, &piece, &event), SSE_EVENT);
         assert_int_equal(piece.len, 0);
-        openai_hear_event(&seen->listener, &scratch, event.name, event.data, &heard);
+        openai_hear_event(&seen->listener, &scratch, event.name, event.data, &heard, NULL);
         assert_true(heard.is_done || json_parse(&scratch, event.data));
         assert_false(heard.is_invalid || heard.is_error);
         seen->has_usage_event |= heard.is_usage_only;
@@ -117,7 +117,7 @@ static void whole_answers_say_the_same(void **state) {
         assert_true(start(&answer, bodies[i]));
         demo_answer_whole(&answer, &whole);
         assert_false(demo_answer_next(&answer, &whole, &is_token));
-        openai_hear_answer(&listener, &doc, buffer_span(&whole), &heard);
+        openai_hear_answer(&listener, &doc, buffer_span(&whole), &heard, NULL);
         assert_true(json_parse(&doc, buffer_span(&whole)));
         assert_true(heard.has_usage);
         assert_int_equal(listener.usage.tokens.output_tokens, seen.tokens);

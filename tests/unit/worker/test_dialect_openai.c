@@ -31,7 +31,7 @@ static struct answer_event hear(const char *data) {
     struct answer_listener listener;
     struct answer_event out;
     answer_listener_init(&listener);
-    openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out);
+    openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out, NULL);
     return out;
 }
 
@@ -46,7 +46,7 @@ static void hear_stream(struct span text, size_t step, struct answer_listener *l
         struct span input = span_of(text.base + at, step < text.len - at ? step : text.len - at);
         while (sse_next(&splitter, &input, &event) == SSE_EVENT) {
             if (event.has_data) {
-                openai_hear_event(listener, &scratch, event.name, event.data, &out);
+                openai_hear_event(listener, &scratch, event.name, event.data, &out, NULL);
                 if (out.is_invalid) {
                     fail_msg("invalid: %.*s", SPAN_ARGUMENTS(event.data));
                 }
@@ -54,7 +54,7 @@ static void hear_stream(struct span text, size_t step, struct answer_listener *l
         }
     }
     if (sse_finish(&splitter, &event)) {
-        openai_hear_event(listener, &scratch, event.name, event.data, &out);
+        openai_hear_event(listener, &scratch, event.name, event.data, &out, NULL);
     }
     sse_fini(&splitter);
 }
@@ -135,7 +135,7 @@ static void every_recorded_answer_is_counted_as_expected(void **state) {
             }
         } else {
             answer_listener_init(&heard);
-            openai_hear_answer(&heard, &scratch, buffer_span(&text), &out);
+            openai_hear_answer(&heard, &scratch, buffer_span(&text), &out, NULL);
             assert_false(out.is_invalid);
             expect_heard(&fixtures, file, &heard, name);
         }
@@ -160,7 +160,7 @@ static void recorded_error_bodies_are_heard(void **state) {
         struct answer_event out;
         fixture_open(&fixtures, file, name, &text);
         answer_listener_init(&heard);
-        openai_hear_answer(&heard, &scratch, buffer_span(&text), &out);
+        openai_hear_answer(&heard, &scratch, buffer_span(&text), &out, NULL);
         /* Mistral's {"detail"} is an error by its status alone. */
         if (!out.is_error && !out.is_invalid && memmem(text.base, text.len, "detail", 6) == NULL) {
             fail_msg("%s is no error", name);
@@ -186,7 +186,7 @@ static void cut_answers_are_invalid(void **state) {
         assert_non_null(copy);
         memcpy(copy, text.base, len);
         answer_listener_init(&heard);
-        openai_hear_answer(&heard, &scratch, span_of(copy, len), &out);
+        openai_hear_answer(&heard, &scratch, span_of(copy, len), &out, NULL);
         assert_true(out.is_invalid);
         assert_false(heard.has_usage || heard.has_finish || heard.is_error);
         assert_int_equal(estimate_tokens(&heard.output), 0);
@@ -219,7 +219,7 @@ static void errors_are_told(void **state) {
     struct answer_listener listener;
     struct answer_event out;
     answer_listener_init(&listener);
-    openai_hear_event(&listener, &scratch, SPAN_LITERAL("error"), SPAN_LITERAL("oops"), &out);
+    openai_hear_event(&listener, &scratch, SPAN_LITERAL("error"), SPAN_LITERAL("oops"), &out, NULL);
     assert_true(out.is_error && out.is_invalid && listener.is_error);
 }
 
@@ -352,11 +352,11 @@ static void output_without_usage_is_estimated(void **state) {
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         char data[128];
         (void)snprintf(data, sizeof(data), "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"}}]}", words[i]);
-        openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out);
+        openai_hear_event(&listener, &scratch, SPAN_EMPTY, span_text(data), &out, NULL);
     }
     assert_int_equal(answer_output_estimate(&listener), 10);
     openai_hear_event(&listener, &scratch, SPAN_EMPTY,
-                      SPAN_LITERAL("{\"choices\":[],\"usage\":{\"completion_tokens\":44}}"), &out);
+                      SPAN_LITERAL("{\"choices\":[],\"usage\":{\"completion_tokens\":44}}"), &out, NULL);
     assert_int_equal(answer_output_estimate(&listener), 44);
 }
 

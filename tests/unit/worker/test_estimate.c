@@ -33,10 +33,10 @@ static void hear_fixture(struct span text, bool is_stream, struct answer_listene
     answer_listener_init(listener);
     sse_init(&splitter, CAP_BYTES);
     if (!is_stream) {
-        openai_hear_answer(listener, &scratch, text, &out);
+        openai_hear_answer(listener, &scratch, text, &out, NULL);
     }
     while (is_stream && sse_next(&splitter, &text, &event) == SSE_EVENT) {
-        openai_hear_event(listener, &scratch, event.name, event.data, &out);
+        openai_hear_event(listener, &scratch, event.name, event.data, &out, NULL);
     }
     sse_fini(&splitter);
     json_doc_fini(&scratch);
