@@ -183,7 +183,7 @@ def test_another_key_finds_nothing(many, mock, many_key):
 
 def test_messages_streams_too(many, mock, many_key):
     """Events with names of their own, translated from another dialect."""
-    case = mock.case(behaviour.stream(*WORDS))
+    case = mock.case(behaviour.chat(*WORDS))
     body = {"model": "test-model", "max_tokens": 99, "messages": [{"role": "user", "content": case.prompt}]}
     with many.stream(many_key, body, RESUME, target="/v1/messages") as stream:
         events = stream.drain()
