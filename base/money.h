@@ -18,6 +18,10 @@
 #define MARKUP_MOST (INT64_C(1000) * MARKUP_ONE)
 /* Counts above this are impossible and are clamped by whoever reads them. */
 #define TOKENS_MOST INT64_C(1000000000000)
+/* The most that limits may say, wherever they are set. */
+#define REQUESTS_PER_MINUTE_MOST INT64_C(1000000000)
+#define CONCURRENT_MOST INT64_C(1000000)
+#define BUDGET_MOST_NUSD (INT64_C(1000000000) * NUSD_PER_USD)
 enum { NUSD_TEXT_BYTES = 32 };
 
 /* What a million tokens cost, in nano-USD. */

@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "master/cli_run.h"
+#include "worker/vocabulary.h"
 
 enum { SUMMARY_COLUMN = 46, OPTION_COLUMN = 32, WIDTH = 110 };
 
 int cli_version(void) {
     (void)printf("tollgate %s\n", TOLLGATE_VERSION);
+    (void)printf("token vocabularies: %s\n", vocabulary_describe());
     return CLI_EXIT_DONE;
 }
 

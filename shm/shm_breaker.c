@@ -44,8 +44,9 @@ bool shm_breaker_failed(struct shm_upstream_sh *upstream, int failures, int64_t 
     if ((next & COUNT_MOST) < (uint64_t)failures) {
         return false;
     }
-    atomic_store_explicit(&upstream->breaker_open_until_mono_ns, now_mono_ns + cooldown_ns, memory_order_release);
-    return true;
+    /* Failures that come together may all see the count reached: one of them opens it. */
+    int64_t closed = 0;
+    return atomic_compare_exchange_strong(&upstream->breaker_open_until_mono_ns, &closed, now_mono_ns + cooldown_ns);
 }
 
 const char *shm_breaker_state(const struct shm_upstream_sh *upstream, int64_t now_mono_ns) {

@@ -3,43 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { READ_TRIES = 1000 };
-
-/* Copies a row under its version. Writers hold the version odd only for the length of a memcpy. */
-static bool read_row(const _Atomic uint32_t *version, const void *row, void *out, size_t size) {
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint32_t before = atomic_load_explicit(version, memory_order_acquire);
-        if (before % 2 != 0) {
-            continue;
-        }
-        memcpy(out, row, size);
-        atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(version, memory_order_relaxed) == before) {
-            return before != 0;
-        }
-    }
-    return false;
-}
-
-static uint32_t begin_write(_Atomic uint32_t *version) {
-    /* A writer killed half-way left it odd: go on from there. */
-    uint32_t odd = atomic_load_explicit(version, memory_order_relaxed) | 1;
-    atomic_store_explicit(version, odd, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-    return odd;
-}
-
-static void end_write(_Atomic uint32_t *version, uint32_t odd) {
-    uint32_t even = odd + 1;
-    atomic_store_explicit(version, even != 0 ? even : 2, memory_order_release);
-}
-
-/* Copies all of a row but its version, which is its first member. */
-static void write_row(_Atomic uint32_t *version, void *row, const void *from, size_t size) {
-    uint32_t odd = begin_write(version);
-    memcpy((char *)row + sizeof(uint32_t), (const char *)from + sizeof(uint32_t), size - sizeof(uint32_t));
-    end_write(version, odd);
-}
+#include "shm/shm_row.h"
 
 static uint32_t hash_start(const unsigned char hash[static SHA256_BYTES], uint32_t capacity) {
     uint64_t first = 0;
@@ -53,8 +17,8 @@ int shm_key_find(const struct shm_map *map, const unsigned char hash[static SHA2
     for (uint32_t i = 0; i < capacity; i++, row = (row + 1) & (capacity - 1)) {
         struct shm_secret_sh secret;
         const struct shm_secret_sh *shared = shm_secret(map, row);
-        if (!read_row(&shared->version, shared, &secret, sizeof(secret))) {
-            if (atomic_load_explicit(&shared->version, memory_order_acquire) == 0) {
+        if (!shm_row_read(map, shared, &secret, sizeof(secret))) {
+            if (shm_row_version(shared) == 0) {
                 return -1;
             }
             continue;
@@ -68,17 +32,17 @@ int shm_key_find(const struct shm_map *map, const unsigned char hash[static SHA2
 
 bool shm_key_read(const struct shm_map *map, uint32_t key_index, struct shm_key_sh *out) {
     const struct shm_key_sh *row = shm_key(map, key_index);
-    return read_row(&row->version, row, out, sizeof(*out)) && out->state != SHM_KEY_NONE;
+    return shm_row_read(map, row, out, sizeof(*out)) && out->state != SHM_KEY_NONE;
 }
 
 bool shm_tenant_read(const struct shm_map *map, uint32_t tenant_index, struct shm_tenant_sh *out) {
     const struct shm_tenant_sh *row = shm_tenant(map, tenant_index);
-    return read_row(&row->version, row, out, sizeof(*out)) && out->state != SHM_KEY_NONE;
+    return shm_row_read(map, row, out, sizeof(*out)) && out->state != SHM_KEY_NONE;
 }
 
 bool shm_allow_read(const struct shm_map *map, uint32_t allow_row, struct shm_allow_sh *out) {
     const struct shm_allow_sh *row = shm_allow(map, allow_row);
-    return read_row(&row->version, row, out, sizeof(*out)) && out->in_use != 0;
+    return shm_row_read(map, row, out, sizeof(*out)) && out->in_use != 0;
 }
 
 static uint32_t price_start(struct span model) { return (uint32_t)(hash_fast(model, 0) & (SHM_PRICE_ROWS - 1)); }
@@ -88,8 +52,8 @@ bool shm_price_at(const struct shm_map *map, struct span model, int64_t wall_ns,
     for (uint32_t i = 0; i < SHM_PRICE_ROWS; i++, row = (row + 1) & (SHM_PRICE_ROWS - 1)) {
         const struct shm_price_sh *shared = shm_price_row(map, row);
         struct shm_price_sh copy;
-        if (!read_row(&shared->version, shared, &copy, sizeof(copy))) {
-            if (atomic_load_explicit(&shared->version, memory_order_acquire) == 0) {
+        if (!shm_row_read(map, shared, &copy, sizeof(copy))) {
+            if (shm_row_version(shared) == 0) {
                 return false;
             }
             continue;
@@ -158,11 +122,12 @@ bool shm_secret_publish(const struct shm_map *map, const unsigned char hash[stat
     uint32_t row = hash_start(hash, capacity);
     struct shm_secret_sh secret = {.key_index = key_index, .valid_until_wall_ns = valid_until_wall_ns};
     memcpy(secret.hash, hash, SHA256_BYTES);
+    shm_row_mend(map);
     for (uint32_t i = 0; i < capacity; i++, row = (row + 1) & (capacity - 1)) {
         struct shm_secret_sh *shared = shm_secret(map, row);
-        bool unused = atomic_load_explicit(&shared->version, memory_order_relaxed) == 0;
+        bool unused = shm_row_version(shared) == 0;
         if (unused || memcmp(shared->hash, hash, SHA256_BYTES) == 0) {
-            write_row(&shared->version, shared, &secret, sizeof(secret));
+            shm_row_write(map, shared, &secret, sizeof(secret));
             return true;
         }
     }
@@ -171,26 +136,27 @@ bool shm_secret_publish(const struct shm_map *map, const unsigned char hash[stat
 
 void shm_key_publish(const struct shm_map *map, uint32_t key_index, const struct shm_key_sh *row) {
     struct shm_key_sh *shared = shm_key(map, key_index);
-    write_row(&shared->version, shared, row, sizeof(*row));
+    shm_row_write(map, shared, row, sizeof(*row));
 }
 
 void shm_tenant_publish(const struct shm_map *map, uint32_t tenant_index, const struct shm_tenant_sh *row) {
     struct shm_tenant_sh *shared = shm_tenant(map, tenant_index);
-    write_row(&shared->version, shared, row, sizeof(*row));
+    shm_row_write(map, shared, row, sizeof(*row));
 }
 
 void shm_allow_publish(const struct shm_map *map, uint32_t allow_row, const struct shm_allow_sh *row) {
     struct shm_allow_sh *shared = shm_allow(map, allow_row);
-    write_row(&shared->version, shared, row, sizeof(*row));
+    shm_row_write(map, shared, row, sizeof(*row));
 }
 
 bool shm_price_publish(const struct shm_map *map, const struct shm_price_sh *price) {
     uint32_t row = price_start(span_text(price->model));
+    shm_row_mend(map);
     for (uint32_t i = 0; i < SHM_PRICE_ROWS; i++, row = (row + 1) & (SHM_PRICE_ROWS - 1)) {
         struct shm_price_sh *shared = shm_price_row(map, row);
-        bool unused = atomic_load_explicit(&shared->version, memory_order_relaxed) == 0;
+        bool unused = shm_row_version(shared) == 0;
         if (unused || strncmp(shared->model, price->model, sizeof(price->model)) == 0) {
-            write_row(&shared->version, shared, price, sizeof(*price));
+            shm_row_write(map, shared, price, sizeof(*price));
             return true;
         }
     }

@@ -1,7 +1,6 @@
 /* shm/shm_keys.h - the published tables of secrets, keys, tenants, allow-lists and prices.
  * Used by: the ledger writes them (shm_*_publish), workers and admin read copies (shm_*_read, shm_key_find).
- * Protocol: each row has a version, odd while it is being written; readers copy and retry. A writer killed in between
- * leaves an odd row: readers give up after bounded tries and treat it as absent, the next ledger rewrites it.
+ * Protocol: shm_row.h. Of a writer that is slow or was killed in a row, readers go on seeing what it said before.
  * Blocking: never. */
 #ifndef TOLLGATE_SHM_SHM_KEYS_H
 #define TOLLGATE_SHM_SHM_KEYS_H
@@ -13,7 +12,7 @@
  * the secret's time is over. */
 int shm_key_find(const struct shm_map *map, const unsigned char hash[static SHA256_BYTES], int64_t now_wall_ns);
 
-/* Copies a row. False when the row is unused or is being written for longer than readers wait. */
+/* Copies a row. False when the row is unused. */
 MUST_CHECK bool shm_key_read(const struct shm_map *map, uint32_t key_index, struct shm_key_sh *out);
 MUST_CHECK bool shm_tenant_read(const struct shm_map *map, uint32_t tenant_index, struct shm_tenant_sh *out);
 MUST_CHECK bool shm_allow_read(const struct shm_map *map, uint32_t row, struct shm_allow_sh *out);

@@ -15,7 +15,7 @@
 
 #define SHM_MAGIC UINT64_C(0x746f6c6c67617465) /* "tollgate" */
 enum {
-    SHM_LAYOUT_VERSION = 3,
+    SHM_LAYOUT_VERSION = 4,
     SHM_SLOTS_PER_SEAT = 8192,
     SHM_RING_ENTRIES = 16384, /* a power of two */
     SHM_UPSTREAMS = 256,
@@ -26,6 +26,7 @@ enum {
     SHM_PAIRS = 1 << 16, /* a power of two */
     SHM_PRICES_PER_MODEL = 4,
     SHM_ALLOW_BYTES = 2032,
+    SHM_ROW_BYTES_MOST = 2048,
     SHM_NAME_BYTES = 64,
     SHM_MODEL_NAME_BYTES = 96,
     SHM_REQUEST_ID_BYTES = 72,
@@ -316,6 +317,14 @@ struct shm_failure_sh {
 };
 static_assert(sizeof(struct shm_failure_sh) == 16, "layout");
 
+/* The row being written, as it was before (shm_row.h). Writer: ledger. */
+struct shm_undo_sh {
+    _Atomic uint32_t turn; /* odd while this is being filled */
+    uint32_t bytes;
+    _Atomic uint64_t row_offset; /* in the segment; 0: none yet */
+    _Atomic uint64_t words[SHM_ROW_BYTES_MOST / 8];
+};
+
 /* Head of the segment. Written by the master before anyone else maps it, except where noted. */
 struct shm_header_sh {
     uint64_t magic;
@@ -350,6 +359,7 @@ struct shm_header_sh {
     _Atomic uint64_t epoch;           /* odd: admissions pause (design.md section 3). Writer: ledger */
     _Atomic int64_t ledger_heartbeat_mono_ns; /* writer: ledger */
     _Atomic uint64_t records_committed;       /* since the segment was made. Writer: ledger */
+    struct shm_undo_sh undo;
     char reload_report[SHM_REPORT_BYTES];
 };
 

@@ -228,9 +228,8 @@ bool account_secret_store(struct kv_txn *txn, const struct account_secret *secre
            kv_put(txn, KV_KEY_SECRETS, pack_key_span(&by_key), SPAN_EMPTY);
 }
 
-static bool load_secret(struct kv_txn *txn, const char *hash, struct account_secret *out) {
-    struct span value = SPAN_EMPTY;
-    if (!kv_get(txn, KV_SECRETS, span_of(hash, SHA256_BYTES), &value) || value.len != 12) {
+static bool unpack_secret(const char *hash, struct span value, struct account_secret *out) {
+    if (value.len != 12) {
         return false;
     }
     memcpy(out->hash, hash, SHA256_BYTES);
@@ -239,15 +238,33 @@ static bool load_secret(struct kv_txn *txn, const char *hash, struct account_sec
     return true;
 }
 
+static bool load_secret(struct kv_txn *txn, const char *hash, struct account_secret *out) {
+    struct span value = SPAN_EMPTY;
+    return kv_get(txn, KV_SECRETS, span_of(hash, SHA256_BYTES), &value) && unpack_secret(hash, value, out);
+}
+
+void account_secret_every(struct kv_txn *txn, bool (*visit)(void *context, const struct account_secret *secret),
+                          void *context) {
+    struct kv_pair pair;
+    struct account_secret secret;
+    struct kv_cursor *cursor = kv_cursor_open(txn, KV_SECRETS);
+    for (bool more = kv_cursor_first(cursor, &pair); more; more = kv_cursor_next(cursor, &pair)) {
+        if (pair.key.len == SHA256_BYTES && unpack_secret(pair.key.base, pair.value, &secret) &&
+            !visit(context, &secret)) {
+            break;
+        }
+    }
+    kv_cursor_close(cursor);
+}
+
 void account_secret_each(struct kv_txn *txn, uint32_t key_number,
                          bool (*visit)(void *context, const struct account_secret *secret), void *context) {
     struct pack_key key;
     struct kv_pair pair;
     struct account_secret secret;
-    bool all = key_number == UINT32_MAX;
     struct kv_cursor *cursor = kv_cursor_open(txn, KV_KEY_SECRETS);
-    bool more = kv_cursor_seek(cursor, number_key(&key, all ? 0 : key_number), &pair);
-    while (more && pair.key.len == 4 + SHA256_BYTES && (all || unpack_be32(pair.key.base) == key_number)) {
+    bool more = kv_cursor_seek(cursor, number_key(&key, key_number), &pair);
+    while (more && pair.key.len == 4 + SHA256_BYTES && unpack_be32(pair.key.base) == key_number) {
         if (load_secret(txn, pair.key.base + 4, &secret) && !visit(context, &secret)) {
             break;
         }

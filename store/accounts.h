@@ -71,7 +71,10 @@ MUST_CHECK bool api_key_find_secret(struct kv_txn *txn, const unsigned char hash
 uint32_t api_key_count(struct kv_txn *txn);
 
 MUST_CHECK bool account_secret_store(struct kv_txn *txn, const struct account_secret *secret);
-/* Walks the secrets of a key, or all of them for key_number UINT32_MAX. Ends early when visit returns false. */
+/* Walks the secrets of all keys in the order of their hashes, or those of one key. Ends early when visit returns false.
+ */
+void account_secret_every(struct kv_txn *txn, bool (*visit)(void *context, const struct account_secret *secret),
+                          void *context);
 void account_secret_each(struct kv_txn *txn, uint32_t key_number,
                          bool (*visit)(void *context, const struct account_secret *secret), void *context);
 

@@ -118,8 +118,10 @@ static bool read_budget(struct operation *op, struct account_limits *limits) {
     if (!operation_money(op, "budget", &nusd)) {
         return false;
     }
-    if (nusd <= 0) {
-        return operation_fail(op, "invalid", "budget", "budget must be more than 0 USD, or null for none");
+    if (nusd <= 0 || nusd > BUDGET_MOST_NUSD) {
+        return operation_fail(op, "invalid", "budget",
+                              "budget must be more than 0 and at most %" PRId64 " USD, or null for none",
+                              BUDGET_MOST_NUSD / NUSD_PER_USD);
     }
     if (window < 0) {
         return operation_fail(op, "invalid", "per", "a budget needs per: day, month or total");
@@ -129,10 +131,9 @@ static bool read_budget(struct operation *op, struct account_limits *limits) {
 }
 
 bool operation_limits(struct operation *op, struct account_limits *limits) {
-    const int64_t most = INT64_C(1000000000000);
-    return read_limit(op, "rpm", most, &limits->requests_per_minute) &&
-           read_limit(op, "tpm", most, &limits->tokens_per_minute) &&
-           read_limit(op, "concurrent", most, &limits->concurrent) && read_budget(op, limits);
+    return read_limit(op, "rpm", REQUESTS_PER_MINUTE_MOST, &limits->requests_per_minute) &&
+           read_limit(op, "tpm", TOKENS_MOST, &limits->tokens_per_minute) &&
+           read_limit(op, "concurrent", CONCURRENT_MOST, &limits->concurrent) && read_budget(op, limits);
 }
 
 static void append_known(struct buffer *out, const char *name) {
@@ -168,7 +169,7 @@ bool operation_tier(struct operation *op, char out[static SHM_NAME_BYTES]) {
     for (int tier = 0; tier < conf->tier_count; tier++) {
         append_known(&known, conf->tiers[tier].name);
     }
-    (void)operation_fail(op, "invalid", "tier", "the configuration has no tier %s; it has %s", out,
+    (void)operation_fail(op, "invalid", "tier", "tier: the configuration has no tier %s; it has %s", out,
                          known.len != 0 ? buffer_text(&known) : "none");
     buffer_fini(&known);
     return false;
@@ -181,7 +182,7 @@ static bool check_model(struct operation *op, const char *model) {
     }
     buffer_init(&known, 4096);
     operation_known_models(op->on->conf, &known);
-    (void)operation_fail(op, "invalid", "models", "the configuration has no model %s; it has %s", model,
+    (void)operation_fail(op, "invalid", "models", "models: the configuration has no model %s; it has %s", model,
                          known.len != 0 ? buffer_text(&known) : "none");
     buffer_fini(&known);
     return false;
@@ -251,6 +252,9 @@ static bool read_items(struct operation *op, const char *field, bool networks, c
     enum json_type type = json_type_of(op->request, list);
     if (type != JSON_ARRAY && type != JSON_NULL) {
         return operation_fail(op, "invalid", field, "%s must be a list of texts, or null for no restriction", field);
+    }
+    if (type == JSON_ARRAY && json_first(op->request, list) < 0) {
+        return operation_fail(op, "invalid", field, "%s must name at least one, or be null for no restriction", field);
     }
     for (int at = json_first(op->request, list); at >= 0; at = json_next(op->request, at)) {
         if (!json_string_copy(op->request, at, item, sizeof item)) {

@@ -79,7 +79,7 @@ static bool finish(struct operation *op, const struct api_key *key, bool with_se
 }
 
 static bool check_capacity(struct operation *op, uint32_t number) {
-    if ((int64_t)number < op->on->conf->capacity.keys) {
+    if ((int64_t)number < publisher_keys_most(op->on->publisher, op->on->conf)) {
         return true;
     }
     return operation_fail(op, "unavailable", NULL,

@@ -45,8 +45,6 @@ static bool read_credit(struct operation *op, int64_t *nusd) {
     return *nusd >= 0 || operation_fail(op, "invalid", "credit", "credit must be 0 USD or more");
 }
 
-static uint32_t tenant_capacity(const struct operation *op) { return (uint32_t)op->on->conf->capacity.tenants; }
-
 bool operation_tenant_create(struct operation *op) {
     struct tenant tenant = {.created_wall_ns = op->now_wall_ns, .markup = MARKUP_ONE};
     struct tenant other;
@@ -59,7 +57,7 @@ bool operation_tenant_create(struct operation *op) {
         return operation_fail(op, "conflict", "name", "there is a tenant %s already", tenant.name);
     }
     tenant.id = tenant_count(op->txn);
-    if (tenant.id >= tenant_capacity(op)) {
+    if ((int64_t)tenant.id >= publisher_tenants_most(op->on->publisher, op->on->conf)) {
         return operation_fail(op, "unavailable", NULL,
                               "there are %" PRIu32
                               " tenants, which is all that capacity.tenants allows: raise it and restart",

@@ -122,6 +122,16 @@ bool publisher_has_room_for_allow(const struct publisher *publisher, uint32_t ke
            (key_number < publisher->map->header->key_capacity && key_allow_row(publisher, key_number) != SHM_NO_ROW);
 }
 
+int64_t publisher_keys_most(const struct publisher *publisher, const struct conf *conf) {
+    int64_t rows = publisher != NULL ? publisher->map->header->key_capacity : INT64_MAX;
+    return conf->capacity.keys < rows ? conf->capacity.keys : rows;
+}
+
+int64_t publisher_tenants_most(const struct publisher *publisher, const struct conf *conf) {
+    int64_t rows = publisher != NULL ? publisher->map->header->tenant_capacity : INT64_MAX;
+    return conf->capacity.tenants < rows ? conf->capacity.tenants : rows;
+}
+
 /* Rows that an earlier ledger handed out stay where they are: workers may be reading them. */
 static void adopt_allow_rows(struct publisher *publisher) {
     struct shm_tenant_sh tenant;
@@ -189,14 +199,29 @@ static void write_spend(const struct publisher *publisher, struct shm_account_sh
     }
 }
 
-static void publish_spend_of(struct publisher *publisher, struct kv_txn *txn, enum fold_account kind, uint32_t account,
-                             bool with_balances) {
-    int64_t spent_nusd[SHM_WINDOWS];
-    spend_load(txn, kind, account, &publisher->windows, spent_nusd);
-    write_spend(publisher,
-                kind == FOLD_TENANT ? shm_tenant_account(publisher->map, account)
-                                    : shm_key_account(publisher->map, account),
-                spent_nusd, with_balances);
+static struct shm_account_sh *account_of(const struct publisher *publisher, enum fold_account kind, uint32_t account) {
+    return kind == FOLD_TENANT ? shm_tenant_account(publisher->map, account) : shm_key_account(publisher->map, account);
+}
+
+/* In a fresh segment all begin at 0; add_fresh_spend then goes once through what was spent. */
+static void publish_spend_of(struct publisher *publisher, struct kv_txn *txn, enum fold_account kind,
+                             uint32_t account) {
+    int64_t spent_nusd[SHM_WINDOWS] = {0};
+    if (!publisher->fresh) {
+        spend_load(txn, kind, account, &publisher->windows, spent_nusd);
+    }
+    write_spend(publisher, account_of(publisher, kind, account), spent_nusd, publisher->fresh);
+}
+
+/* A spend_visit_fn. */
+static void add_fresh_spend(void *context, int window, enum fold_account kind, uint32_t account, int64_t nusd) {
+    const struct publisher *publisher = context;
+    const struct shm_header_sh *header = publisher->map->header;
+    if (account < (kind == FOLD_TENANT ? header->tenant_capacity : header->key_capacity)) {
+        struct shm_account_sh *shared = account_of(publisher, kind, account);
+        atomic_store_explicit(&shared->spend_nusd[window], nusd, memory_order_relaxed);
+        shared->balances[window].spent_nusd = nusd;
+    }
 }
 
 void publisher_spend(void *context, const struct fold *fold) {
@@ -244,7 +269,7 @@ static void publish_tenant_row(struct publisher *publisher, struct kv_txn *txn, 
     (void)span_copy(span_text(tenant->tier), row.tier, sizeof row.tier);
     struct shm_account_sh *account = shm_tenant_account(publisher->map, tenant->id);
     atomic_store(&account->credit_nusd, money_add(tenant->credit_nusd, tenant->credit_base_nusd));
-    publish_spend_of(publisher, txn, FOLD_TENANT, tenant->id, publisher->fresh);
+    publish_spend_of(publisher, txn, FOLD_TENANT, tenant->id);
     shm_tenant_publish(publisher->map, tenant->id, &row);
 }
 
@@ -272,12 +297,12 @@ static bool publish_key_allow(struct publisher *publisher, const struct api_key 
     return true;
 }
 
-static int64_t max_wait_of(const struct publisher *publisher, struct kv_txn *txn, const struct api_key *key) {
-    struct tenant tenant;
-    int tier = tenant_load(txn, key->tenant_id, &tenant) && tenant.tier[0] != '\0'
-                   ? conf_tier_index(publisher->conf, span_text(tenant.tier))
-                   : -1;
-    return tier < 0 ? 0 : publisher->conf->tiers[tier].max_wait_ms;
+/* A key carries its tenant's waiting time; the tenant's row is published before. */
+static int64_t max_wait_of(const struct publisher *publisher, const struct api_key *key) {
+    struct shm_tenant_sh tenant;
+    bool known = key->tenant_id < publisher->map->header->tenant_capacity &&
+                 shm_tenant_read(publisher->map, key->tenant_id, &tenant);
+    return known ? tenant.max_wait_ms : 0;
 }
 
 static bool publish_key_row(struct publisher *publisher, struct kv_txn *txn, const struct api_key *key,
@@ -288,14 +313,14 @@ static bool publish_key_row(struct publisher *publisher, struct kv_txn *txn, con
         .flags = key->requires_signature ? SHM_KEY_REQUIRES_SIGNATURE : 0,
         .expires_wall_ns = key->expires_wall_ns,
         .limits = shared_limits(&key->limits),
-        .max_wait_ms = max_wait_of(publisher, txn, key),
+        .max_wait_ms = max_wait_of(publisher, key),
     };
     (void)span_copy(span_text(key->id), row.id, sizeof row.id);
     (void)span_copy(span_text(key->name), row.name, sizeof row.name);
     if (!publish_key_allow(publisher, key, &row.allow_row, error)) {
         return false;
     }
-    publish_spend_of(publisher, txn, FOLD_KEY, key->number, publisher->fresh);
+    publish_spend_of(publisher, txn, FOLD_KEY, key->number);
     shm_key_publish(publisher->map, key->number, &row);
     return true;
 }
@@ -322,7 +347,11 @@ static bool publish_secret(void *context, const struct account_secret *secret) {
 static bool publish_secrets_of(struct publisher *publisher, struct kv_txn *txn, uint32_t key_number,
                                struct buffer *error) {
     struct publish_secrets publish = {.publisher = publisher, .even_if_over = !publisher->fresh};
-    account_secret_each(txn, key_number, publish_secret, &publish);
+    if (key_number == UINT32_MAX) {
+        account_secret_every(txn, publish_secret, &publish);
+    } else {
+        account_secret_each(txn, key_number, publish_secret, &publish);
+    }
     if (publish.failed) {
         buffer_append_text(error, "the table of keys is full: raise capacity.keys and restart");
     }
@@ -373,6 +402,9 @@ static bool publish_all_rows(struct publisher *publisher, struct kv_txn *txn, st
             return false;
         }
     }
+    if (publisher->fresh) {
+        spend_each(txn, &publisher->windows, add_fresh_spend, publisher);
+    }
     return publish_secrets_of(publisher, txn, UINT32_MAX, error);
 }
 
@@ -416,7 +448,9 @@ bool publisher_all(struct publisher *publisher, struct buffer *error) {
         return false;
     }
     turn_windows(publisher, clock_wall_ns());
-    adopt_allow_rows(publisher);
+    if (!publisher->fresh) {
+        adopt_allow_rows(publisher);
+    }
     bool published = publish_tiers(publisher, error) && publish_all_prices(publisher, txn, error) &&
                      publish_all_rows(publisher, txn, error);
     publisher->fresh = false;
@@ -484,10 +518,10 @@ static void publish_all_spend(struct publisher *publisher, struct kv_txn *txn) {
     uint32_t tenants = tenant_count(txn);
     uint32_t keys = api_key_count(txn);
     for (uint32_t id = 0; id < tenants && id < publisher->map->header->tenant_capacity; id++) {
-        publish_spend_of(publisher, txn, FOLD_TENANT, id, false);
+        publish_spend_of(publisher, txn, FOLD_TENANT, id);
     }
     for (uint32_t number = 0; number < keys && number < publisher->map->header->key_capacity; number++) {
-        publish_spend_of(publisher, txn, FOLD_KEY, number, false);
+        publish_spend_of(publisher, txn, FOLD_KEY, number);
     }
 }
 

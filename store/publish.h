@@ -33,7 +33,12 @@ void publisher_spend(void *context, const struct fold *fold);
 /* Now and then: a new day or month begins, prices of the future come closer. True when spend is of new windows now. */
 bool publisher_tick(struct publisher *publisher, int64_t now_wall_ns);
 
-/* Is there room for one more key, tenant, or for the allow-lists of this key? */
+/* How many keys and tenants may there be: what the configuration says, and no more than the running segment holds (a
+ * larger capacity counts from the next start). */
+int64_t publisher_keys_most(const struct publisher *publisher, const struct conf *conf);
+int64_t publisher_tenants_most(const struct publisher *publisher, const struct conf *conf);
+
+/* Is there room for the allow-lists of this key? */
 bool publisher_has_room_for_allow(const struct publisher *publisher, uint32_t key_number);
 
 /* A tenant's limits with those of its tier where it sets none itself. Returns false when its tier is unknown. */

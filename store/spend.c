@@ -39,6 +39,25 @@ void spend_load(struct kv_txn *txn, enum fold_account kind, uint32_t account, co
     }
 }
 
+void spend_each(struct kv_txn *txn, const struct spend_windows *windows, spend_visit_fn visit, void *context) {
+    struct kv_cursor *cursor = kv_cursor_open(txn, KV_SPEND);
+    for (int window = 0; window < SHM_WINDOWS; window++) {
+        struct pack_key prefix = {.len = 0};
+        struct kv_pair pair;
+        pack_key_u8(&prefix, (uint8_t)window);
+        pack_key_i64(&prefix, windows->start_wall_ns[window]);
+        bool more = kv_cursor_seek(cursor, pack_key_span(&prefix), &pair);
+        while (more && pair.key.len == FOLD_SPEND_KEY_BYTES && memcmp(pair.key.base, prefix.bytes, prefix.len) == 0) {
+            if (pair.value.len == 8) {
+                visit(context, window, (enum fold_account)pair.key.base[9], unpack_be32(pair.key.base + 10),
+                      unpack_bei64(pair.value.base));
+            }
+            more = kv_cursor_next(cursor, &pair);
+        }
+    }
+    kv_cursor_close(cursor);
+}
+
 void spend_whole_from(struct kv_txn *txn, int64_t out_wall_ns[static SHM_WINDOWS]) {
     struct span value = SPAN_EMPTY;
     bool known = kv_get(txn, KV_META, META_WHOLE_FROM, &value) && value.len == 16;

@@ -2,7 +2,10 @@
 
 void answer_listener_init(struct answer_listener *listener) {
     *listener = (struct answer_listener){.last_choice = -1, .open_block = -1};
-    estimate_init(&listener->output);
+}
+
+void answer_listener_expect(struct answer_listener *listener, struct span model) {
+    estimate_init(&listener->output, model);
 }
 
 /* How many bytes the inside of a JSON string has once unescaped. */
@@ -46,11 +49,13 @@ void answer_remember(struct answer_listener *listener, struct answer_event *even
     }
     event->is_first_text = text_bytes != 0 && heard_bytes == 0;
     listener->text_events += text_bytes != 0;
+    listener->tool_calls += event->tool_calls;
     if (event->has_usage) {
         usage_merge(&listener->usage, &event->usage);
         listener->has_usage = true;
     }
     if (event->has_finish) {
+        estimate_break(&listener->output);
         listener->has_finish = true;
         memcpy(listener->finish_reason, event->finish_reason, sizeof(listener->finish_reason));
     }
@@ -60,11 +65,14 @@ void answer_remember(struct answer_listener *listener, struct answer_event *even
 int64_t answer_output_estimate(const struct answer_listener *listener) {
     int64_t tokens = estimate_tokens(&listener->output);
     int64_t events = listener->text_events;
-    /* Servers that stream token by token send as many events as tokens: near the estimate, or somewhat above, they are
-     * the better count. */
-    if (events * 20 >= tokens * 19 && events * 3 <= tokens * 4) {
+    /* Servers that stream token by token send as many events as tokens: somewhat above the estimate, they are the
+     * better count. */
+    if (!estimate_is_exact(&listener->output) && events > tokens && events * 3 <= tokens * 4) {
         tokens = events;
     }
+    const int64_t *bytes = listener->text_bytes;
+    tokens += estimate_framing(&listener->output, (bytes[ANSWER_TEXT_CONTENT] | bytes[ANSWER_TEXT_REFUSAL]) != 0,
+                               bytes[ANSWER_TEXT_REASONING] != 0, listener->tool_calls);
     int64_t reported = listener->usage.clamped ? 0 : listener->usage.tokens.output_tokens;
     return tokens > reported ? tokens : reported;
 }

@@ -74,6 +74,7 @@ struct answer_event {
     bool is_first_text;                      /* the first text of this stream or answer lies in here */
     char finish_reason[ANSWER_FINISH_BYTES]; /* the raw value, of choice 0 if several; Responses: the status */
     int choice_count;
+    int tool_calls;                        /* that begin in this event */
     int64_t text_bytes[ANSWER_TEXT_KINDS]; /* output in this event, unescaped */
     struct usage_report usage;
     struct span usage_raw; /* the usage object's bytes, for openai_add_cost; empty without usage */
@@ -84,6 +85,7 @@ struct answer_event {
 struct answer_listener {
     struct estimate output; /* of all text kinds: what was relayed, for want of usage */
     int64_t text_bytes[ANSWER_TEXT_KINDS];
+    int64_t tool_calls;
     int64_t text_events;       /* events that carried text: at least so many tokens were generated */
     struct usage_report usage; /* merged; the last complete report wins */
     bool has_usage;
@@ -108,6 +110,10 @@ struct answer_refusal {
 
 /* A listener that has heard nothing. Owns nothing, needs no end. */
 void answer_listener_init(struct answer_listener *listener);
+
+/* Says whose answer a fresh listener will hear, by the upstream's name for the model: that decides how output is
+ * estimated. */
+void answer_listener_expect(struct answer_listener *listener, struct span model);
 
 /* Counts text, the inside of a JSON string, as output of this event. */
 void answer_take_text(struct answer_listener *listener, struct answer_event *event, int64_t choice,

@@ -6,6 +6,7 @@
 #include "worker/gemini_request.h"
 #include "worker/messages_to_chat.h"
 #include "worker/resume.h"
+#include "worker/tokenizer.h"
 #include "worker/worker_state.h"
 
 /* What an Anthropic upstream is told, which needs a cap, when neither the client nor the configuration has one. */
@@ -57,7 +58,8 @@ static bool read_messages(struct request *request, struct chat_verdict *wrong) {
                                           .max_tokens = messages->max_tokens,
                                           .choices = 1,
                                           .message_count = messages->message_count,
-                                          .prompt_tokens = messages->prompt_tokens};
+                                          .prompt_tokens = messages->prompt_tokens,
+                                          .prompt_tokenizer = tokenizer_of(span_text(messages->model))};
     (void)span_copy(span_text(messages->model), request->chat.model, sizeof(request->chat.model));
     (void)span_copy(span_text(messages->end_user), request->chat.end_user, sizeof(request->chat.end_user));
     return true;

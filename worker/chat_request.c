@@ -89,6 +89,7 @@ static void read_rest(const struct json_doc *doc, const int values[static CHAT_F
     }
     copy_cut(doc, user, out->end_user, sizeof(out->end_user));
     out->prompt_tokens = estimate_chat_prompt(doc, 0);
+    out->prompt_tokenizer = tokenizer_of(span_text(out->model));
     struct span root = json_raw(doc, 0);
     out->end_at = (size_t)(root.base - out->body.base) + root.len - 1;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/json_read.h"
+#include "worker/tokenizer.h"
 
 enum { CHAT_MODEL_BYTES = 256, CHAT_USER_BYTES = 128, CHAT_PARAM_BYTES = 64, CHAT_MESSAGE_BYTES = 200 };
 
@@ -35,7 +36,8 @@ struct chat_request {
     int64_t max_tokens;             /* the client's own cap, the smaller if it gave two; 0: none */
     int64_t choices;                /* n; 1 when not given */
     int64_t message_count;
-    int64_t prompt_tokens; /* estimated */
+    int64_t prompt_tokens; /* estimated, as by: */
+    const struct tokenizer *prompt_tokenizer;
     /* for the rewrite */
     struct chat_member model_member;
     struct chat_member stream_member;

@@ -146,6 +146,7 @@ static enum block_kind take_input(struct hearing *hearing, struct span input, bo
 
 static enum block_kind begin_tool(struct hearing *hearing, const struct members *block) {
     hearing->listener->tools++;
+    hearing->out->tool_calls++;
     take_text(hearing, ANSWER_TEXT_TOOL, block->name);
     emit(hearing,
          (struct answer_part){

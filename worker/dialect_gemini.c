@@ -64,6 +64,7 @@ static void hear_call(struct hearing *hearing, int call, struct span signature) 
     struct span id = inside_of(hearing, json_member(doc, call, "id"));
     int arguments = json_member(doc, call, "args");
     struct span raw = json_type_of(doc, arguments) == JSON_OBJECT ? json_raw(doc, arguments) : SPAN_LITERAL("{}");
+    hearing->out->tool_calls++;
     answer_take_text(hearing->listener, hearing->out, hearing->choice, ANSWER_TEXT_TOOL, name);
     answer_take_text(hearing->listener, hearing->out, hearing->choice, ANSWER_TEXT_TOOL, raw);
     if (!is_told(hearing)) {

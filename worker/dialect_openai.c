@@ -19,6 +19,7 @@ struct hearing {
     struct span type;
     struct span status;
     struct span delta; /* the text of a Responses delta event */
+    struct span item;  /* what a Responses event adds */
     struct span usage; /* the best usage object so far */
     int usage_rank;
 };
@@ -38,6 +39,11 @@ static bool hear_string(struct hearing *hearing, enum answer_text kind) {
     }
     take_text(hearing, kind, inside);
     return inside.len != 0;
+}
+
+/* Takes the value at the cursor as the name of a call that begins. */
+static void hear_call_name(struct hearing *hearing) {
+    hearing->out->tool_calls += hear_string(hearing, ANSWER_TEXT_TOOL);
 }
 
 static bool hear_text(struct hearing *hearing, enum answer_text kind, int depth);
@@ -83,7 +89,9 @@ static void hear_function(struct hearing *hearing) {
         return;
     }
     while (json_scan_member(&hearing->scan, &name)) {
-        if (span_is(name, "name") || span_is(name, "arguments") || span_is(name, "input")) {
+        if (span_is(name, "name")) {
+            hear_call_name(hearing);
+        } else if (span_is(name, "arguments") || span_is(name, "input")) {
             (void)hear_string(hearing, ANSWER_TEXT_TOOL);
         } else {
             (void)json_scan_skip(&hearing->scan);
@@ -232,7 +240,9 @@ static void hear_item(struct hearing *hearing) {
         }
         if (span_is(name, "content") || span_is(name, "summary")) {
             (void)hear_text(hearing, is_reasoning ? ANSWER_TEXT_REASONING : ANSWER_TEXT_CONTENT, 0);
-        } else if (span_is(name, "arguments") || span_is(name, "name") || span_is(name, "input")) {
+        } else if (span_is(name, "name")) {
+            hear_call_name(hearing);
+        } else if (span_is(name, "arguments") || span_is(name, "input")) {
             (void)hear_string(hearing, ANSWER_TEXT_TOOL);
         } else {
             (void)json_scan_skip(&hearing->scan);
@@ -284,6 +294,8 @@ static bool hear_root_value(struct hearing *hearing, struct span name) {
         hear_owner(hearing, USAGE_RESPONSE);
     } else if (span_is(name, "output") && !hearing->is_stream) {
         hear_output(hearing);
+    } else if (span_is(name, "item") && hearing->is_stream) {
+        hearing->item = json_scan_skip(&hearing->scan);
     } else {
         return false;
     }
@@ -317,6 +329,22 @@ static void hear_root(struct hearing *hearing) {
     hearing->out->is_invalid = !json_scan_is_over(&hearing->scan);
 }
 
+/* The item that a Responses event adds: of a call, the name; its arguments come as deltas. */
+static void hear_added_item(struct hearing *hearing) {
+    struct span name;
+    hearing->scan = json_scan_of(hearing->item);
+    if (!json_scan_enter(&hearing->scan, '{')) {
+        return;
+    }
+    while (json_scan_member(&hearing->scan, &name)) {
+        if (span_is(name, "name")) {
+            hear_call_name(hearing);
+        } else {
+            (void)json_scan_skip(&hearing->scan);
+        }
+    }
+}
+
 /* What only the root's words tell: flat error objects, and the texts and ends of the Responses API. */
 static void weigh_words(struct hearing *hearing) {
     struct answer_event *out = hearing->out;
@@ -333,6 +361,9 @@ static void weigh_words(struct hearing *hearing) {
                   : is_refusal ? ANSWER_TEXT_REFUSAL
                                : ANSWER_TEXT_CONTENT,
                   hearing->delta);
+    }
+    if (span_is(type, "response.output_item.added")) {
+        hear_added_item(hearing);
     }
     bool is_terminal = span_is(type, "response.completed") || span_is(type, "response.incomplete") ||
                        span_is(type, "response.failed") || span_is(hearing->object, "response");
@@ -358,7 +389,8 @@ static void read_usage(struct hearing *hearing, struct json_doc *scratch) {
 /* Walks one JSON object. An invalid one leaves no trace but is_invalid. */
 static void hear_object(struct answer_listener *listener, struct json_doc *scratch, struct span text, bool is_stream,
                         struct answer_event *out, const struct answer_sink *sink) {
-    struct estimate before = listener->output;
+    struct estimate before;
+    estimate_copy(&before, &listener->output);
     struct hearing hearing = {
         .listener = listener, .out = out, .sink = sink, .is_stream = is_stream, .scan = json_scan_of(text)};
     if (sink != NULL && !json_parse(scratch, text)) {
@@ -372,7 +404,7 @@ static void hear_object(struct answer_listener *listener, struct json_doc *scrat
     }
     if (out->is_invalid) {
         *out = (struct answer_event){.is_invalid = true};
-        listener->output = before;
+        estimate_copy(&listener->output, &before);
         return;
     }
     answer_remember(listener, out);

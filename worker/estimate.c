@@ -1,466 +1,174 @@
 #include "worker/estimate.h"
 
-/* How the estimate works: the text falls into runs of one class (a word, a group of digits, punctuation, blanks ...),
- * as a tokenizer's first step cuts it, and each run costs what runs of its kind cost on average. The averages below
- * were fitted (non-negative least squares) to o200k counts of prose in 60 languages, program messages, code, JSON,
- * Markdown. */
-
-enum run_class {
-    RUN_NONE,
-    RUN_SPACE,
-    RUN_NEWLINE,
-    RUN_WORD,
-    RUN_DIGITS,
-    RUN_PUNCTUATION,
-    RUN_CYRILLIC,
-    RUN_GREEK,
-    RUN_ARABIC,
-    RUN_HEBREW,
-    RUN_INDIC,
-    RUN_THAI,
-    RUN_HAN,
-    RUN_KANA,
-    RUN_HANGUL,
-    RUN_SYMBOL,
-    RUN_EMOJI,
-    RUN_OTHER,
-    RUN_BROKEN
+enum {
+    BLOCK_BYTES = 16 << 10,
+    BLOCKS_PER_LOOK = 8,
+    CHUNK_BYTES = 1024,
+    RATIO_LEAST_PERCENT = 75,
+    RATIO_MOST_PERCENT = 200
 };
 
-enum { WORD_LENGTHS = 16 };
-/* A word with an accent says that the words around it are no English ones either. */
-enum { FOREIGN_STEP = 12, FOREIGN_MOST = 60 };
-enum { LETTER_NONE, LETTER_UPPER, LETTER_LOWER };
-
-/* What is counted, and costs. */
-enum feature {
-    WORD_SPACED = 0,                         /* a word after a blank, by length */
-    WORD_BARE = WORD_SPACED + WORD_LENGTHS,  /* a word after anything else, by length */
-    WORD_FOREIGN = WORD_BARE + WORD_LENGTHS, /* a word of another language in Latin letters, by length */
-    WORD_MORE = WORD_FOREIGN + WORD_LENGTHS, /* each character beyond */
-    CAPITALS_RUN,
-    CAPITALS_CHARACTER,
-    LATIN_ACCENTED,
-    DIGIT_GROUP,
-    SPACE_RUN,
-    SPACE_BEFORE_DIGIT,
-    NEWLINE,
-    NEWLINE_AFTER_PUNCTUATION,
-    PUNCTUATION_SPACED,
-    PUNCTUATION_1,
-    PUNCTUATION_2,
-    PUNCTUATION_3,
-    PUNCTUATION_MORE,
-    SCRIPT_RUN,                                     /* a run of a script, by its class */
-    SCRIPT_CHARACTER = SCRIPT_RUN + RUN_BROKEN + 1, /* each of its characters */
-    FEATURES = SCRIPT_CHARACTER + RUN_BROKEN + 1
-};
-
-static const uint16_t cost_thousandths[FEATURES] = {
-    /* WORD_SPACED */
-    994,
-    962,
-    970,
-    1087,
-    1134,
-    1095,
-    1092,
-    1034,
-    1221,
-    1279,
-    1320,
-    1477,
-    1557,
-    1640,
-    1713,
-    1758,
-    /* WORD_BARE */
-    1483,
-    1461,
-    1249,
-    939,
-    938,
-    808,
-    971,
-    1091,
-    1308,
-    1412,
-    1503,
-    1585,
-    1645,
-    1675,
-    1699,
-    1717,
-    /* WORD_FOREIGN */
-    285,
-    202,
-    389,
-    862,
-    1534,
-    1625,
-    1741,
-    1945,
-    2309,
-    2535,
-    2934,
-    3287,
-    3363,
-    3333,
-    3400,
-    3516,
-    /* WORD_MORE to PUNCTUATION_MORE */
-    457,
-    423,
-    145,
-    794,
-    1003,
-    973,
-    1004,
-    1051,
-    125,
-    268,
-    714,
-    965,
-    1103,
-    78,
-    /* SCRIPT_RUN: from RUN_CYRILLIC on */
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    1755,
-    0,
-    368,
-    794,
-    0,
-    28,
-    0,
-    1181,
-    642,
-    569,
-    500,
-    500,
-    0,
-    /* SCRIPT_CHARACTER */
-    0,
-    0,
-    0,
-    0,
-    0,
-    0,
-    15,
-    408,
-    288,
-    286,
-    379,
-    423,
-    797,
-    365,
-    508,
-    216,
-    1500,
-    1000,
-    1000,
-};
-
-static void charge(struct estimate *estimate, int feature, uint32_t times) {
-    estimate->token_thousandths += (int64_t)cost_thousandths[feature] * times;
+static const struct tokenizer *tokenizer_for(const struct estimate *estimate) {
+    return estimate->tokenizer != NULL ? estimate->tokenizer : tokenizer_of(SPAN_EMPTY);
 }
 
-void estimate_init(struct estimate *estimate) { *estimate = (struct estimate){0}; }
-
-static bool is_between(uint32_t character, uint32_t first, uint32_t last) {
-    return character >= first && character <= last;
+void estimate_init(struct estimate *estimate, struct span model) {
+    *estimate = (struct estimate){.tokenizer = tokenizer_of(model)};
 }
 
-static enum run_class classify_ascii(uint32_t character) {
-    uint32_t lower = character | 0x20;
-    if (is_between(lower, 'a', 'z')) {
-        return RUN_WORD;
-    }
-    if (is_between(character, '0', '9')) {
-        return RUN_DIGITS;
-    }
-    if (character == '\n' || character == '\r') {
-        return RUN_NEWLINE;
-    }
-    return character == ' ' || character == '\t' ? RUN_SPACE : RUN_PUNCTUATION;
+void estimate_copy(struct estimate *to, const struct estimate *from) {
+    memcpy(to, from, offsetof(struct estimate, exact));
+    bpe_copy(&to->exact, &from->exact);
 }
 
-/* Scripts by their blocks of code points, in rising order; what lies between them is RUN_OTHER. */
-static const struct {
-    uint32_t first;
-    uint32_t last;
-    enum run_class class;
-} scripts[] = {
-    {0x80, 0xBF, RUN_SYMBOL},      {0xC0, 0x24F, RUN_WORD},      {0x250, 0x36F, RUN_OTHER},
-    {0x370, 0x3FF, RUN_GREEK},     {0x400, 0x52F, RUN_CYRILLIC}, {0x590, 0x5FF, RUN_HEBREW},
-    {0x600, 0x77F, RUN_ARABIC},    {0x900, 0xDFF, RUN_INDIC},    {0xE00, 0xEFF, RUN_THAI},
-    {0x1100, 0x11FF, RUN_HANGUL},  {0x1E00, 0x1EFF, RUN_WORD},   {0x1F00, 0x1FFF, RUN_GREEK},
-    {0x2000, 0x25FF, RUN_SYMBOL},  {0x2600, 0x27BF, RUN_EMOJI},  {0x27C0, 0x2BFF, RUN_SYMBOL},
-    {0x3000, 0x303F, RUN_SYMBOL},  {0x3040, 0x30FF, RUN_KANA},   {0x3130, 0x318F, RUN_HANGUL},
-    {0x3400, 0x9FFF, RUN_HAN},     {0xAC00, 0xD7AF, RUN_HANGUL}, {0xF900, 0xFAFF, RUN_HAN},
-    {0xFB50, 0xFDFF, RUN_ARABIC},  {0xFE00, 0xFE0F, RUN_EMOJI},  {0xFF00, 0xFFEF, RUN_SYMBOL},
-    {0x1F000, 0x1FAFF, RUN_EMOJI}, {0x20000, 0x323AF, RUN_HAN},
-};
+/* How much of a text of `len` bytes comes before the counted bytes reach `most`. */
+static size_t bytes_until(const struct estimate *estimate, int64_t most, size_t len) {
+    int64_t left = most - estimate->counted_bytes;
+    return left <= 0 ? 0 : (uint64_t)left < len ? (size_t)left : len;
+}
 
-static enum run_class classify(uint32_t character) {
-    if (character < 0x80) {
-        return classify_ascii(character);
+/* Counting stops here: from now on there is only the guess, and the sample to judge it by. */
+static void end_sample(struct estimate *estimate, const struct vocabulary *vocabulary, enum vocabulary_kind kind) {
+    bpe_break(&estimate->exact, vocabulary, kind);
+    guess_break(&estimate->guess);
+    estimate->sample = estimate->guess;
+    estimate->sample_tokens = estimate->exact.tokens - estimate->sample_tokens;
+}
+
+/* Counts the text up to the bound. Returns how much that was. */
+static size_t count(struct estimate *estimate, const struct vocabulary *vocabulary, enum vocabulary_kind kind,
+                    struct span text) {
+    size_t before_sample = bytes_until(estimate, ESTIMATE_EXACT_BYTES - ESTIMATE_SAMPLE_BYTES, text.len);
+    bpe_add(&estimate->exact, vocabulary, kind, span_of(text.base, before_sample));
+    estimate->counted_bytes += (int64_t)before_sample;
+    struct span rest = span_skip(text, before_sample);
+    size_t in_sample = bytes_until(estimate, ESTIMATE_EXACT_BYTES, rest.len);
+    if (in_sample == 0) {
+        return before_sample;
     }
-    size_t low = 0;
-    size_t high = sizeof(scripts) / sizeof(scripts[0]);
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (character > scripts[middle].last) {
-            low = middle + 1;
+    if (estimate->counted_bytes == ESTIMATE_EXACT_BYTES - ESTIMATE_SAMPLE_BYTES) {
+        estimate->sample_tokens = estimate->exact.tokens;
+    }
+    bpe_add(&estimate->exact, vocabulary, kind, span_of(rest.base, in_sample));
+    guess_add(&estimate->guess, span_of(rest.base, in_sample));
+    estimate->counted_bytes += (int64_t)in_sample;
+    if (estimate->counted_bytes == ESTIMATE_EXACT_BYTES) {
+        end_sample(estimate, vocabulary, kind);
+    }
+    return before_sample + in_sample;
+}
+
+/* Guesses a text: all of it up to a bound, then one block in several. */
+static void guess_rest(struct estimate *estimate, struct span text) {
+    while (text.len != 0) {
+        int64_t at = estimate->guessed_bytes + estimate->skipped_bytes;
+        int64_t left = BLOCK_BYTES - at % BLOCK_BYTES;
+        struct span block = span_of(text.base, (uint64_t)left < text.len ? (size_t)left : text.len);
+        if (at < ESTIMATE_WHOLE_BYTES || at / BLOCK_BYTES % BLOCKS_PER_LOOK == 0) {
+            guess_add(&estimate->guess, block);
+            estimate->guessed_bytes += (int64_t)block.len;
         } else {
-            high = middle;
+            estimate->skipped_bytes += (int64_t)block.len;
         }
-    }
-    bool is_known = low < sizeof(scripts) / sizeof(scripts[0]) && character >= scripts[low].first;
-    return is_known ? scripts[low].class : RUN_OTHER;
-}
-
-/* Keeps count of the words that still count as foreign. */
-static void weigh_language(struct estimate *estimate) {
-    if (estimate->has_accent) {
-        estimate->has_accent = false;
-        estimate->foreign_words = estimate->foreign_words < FOREIGN_MOST - FOREIGN_STEP
-                                      ? (uint8_t)(estimate->foreign_words + FOREIGN_STEP)
-                                      : FOREIGN_MOST;
-    } else if (estimate->foreign_words != 0) {
-        estimate->foreign_words--;
-    }
-}
-
-static void charge_word(struct estimate *estimate) {
-    weigh_language(estimate);
-    uint32_t length = estimate->run_length;
-    if (estimate->last_letter == LETTER_UPPER && length > 1) {
-        charge(estimate, CAPITALS_RUN, 1);
-        charge(estimate, CAPITALS_CHARACTER, length);
-        return;
-    }
-    int by_place = estimate->foreign_words != 0            ? WORD_FOREIGN
-                   : estimate->previous_class == RUN_SPACE ? WORD_SPACED
-                                                           : WORD_BARE;
-    uint32_t step = length < WORD_LENGTHS ? length : WORD_LENGTHS;
-    charge(estimate, by_place + (int)step - 1, 1);
-    charge(estimate, WORD_MORE, length - step);
-}
-
-static void charge_punctuation(struct estimate *estimate) {
-    uint32_t length = estimate->run_length;
-    if (estimate->previous_class == RUN_SPACE) {
-        charge(estimate, PUNCTUATION_SPACED, 1);
-    }
-    charge(estimate, length == 1 ? PUNCTUATION_1 : length == 2 ? PUNCTUATION_2 : PUNCTUATION_3, 1);
-    charge(estimate, PUNCTUATION_MORE, length > 3 ? length - 3 : 0);
-}
-
-/* A blank joins the word after it; others of its run, and one before digits, stand alone. */
-static void charge_space(struct estimate *estimate, enum run_class next) {
-    if (estimate->run_length > 1) {
-        charge(estimate, SPACE_RUN, 1);
-    } else if (next == RUN_DIGITS) {
-        charge(estimate, SPACE_BEFORE_DIGIT, 1);
-    }
-}
-
-/* Charges the open run; `next` is the class that follows, RUN_NONE at the end. */
-static void end_run(struct estimate *estimate, enum run_class next) {
-    enum run_class class = (enum run_class)estimate->run_class;
-    switch (class) {
-    case RUN_NONE:
-        return;
-    case RUN_WORD:
-        charge_word(estimate);
-        break;
-    case RUN_DIGITS:
-        charge(estimate, DIGIT_GROUP, (estimate->run_length + 2) / 3);
-        break;
-    case RUN_SPACE:
-        charge_space(estimate, next);
-        break;
-    case RUN_NEWLINE:
-        charge(estimate, estimate->previous_class == RUN_PUNCTUATION ? NEWLINE_AFTER_PUNCTUATION : NEWLINE, 1);
-        break;
-    case RUN_PUNCTUATION:
-        charge_punctuation(estimate);
-        break;
-    default:
-        charge(estimate, SCRIPT_RUN + (int)class, 1);
-        charge(estimate, SCRIPT_CHARACTER + (int)class, estimate->run_length);
-    }
-    estimate->previous_class = estimate->run_class;
-    estimate->run_class = RUN_NONE;
-    estimate->run_length = 0;
-    estimate->last_letter = LETTER_NONE;
-}
-
-/* An apostrophe inside a word belongs to it. */
-static bool is_apostrophe(uint32_t character) { return character == '\'' || character == 0x2019; }
-
-/* Only ASCII tells capitals apart here; other letters count as small ones. */
-static uint8_t letter_case(uint32_t character) { return is_between(character, 'A', 'Z') ? LETTER_UPPER : LETTER_LOWER; }
-
-static void add_character(struct estimate *estimate, uint32_t character) {
-    enum run_class class = classify(character);
-    bool in_word = estimate->run_class == RUN_WORD;
-    if (in_word && is_apostrophe(character)) {
-        class = RUN_WORD;
-    }
-    bool is_hump =
-        in_word && class == RUN_WORD && estimate->last_letter == LETTER_LOWER && letter_case(character) == LETTER_UPPER;
-    if ((uint8_t) class != estimate->run_class || is_hump) {
-        end_run(estimate, class);
-        estimate->run_class = (uint8_t) class;
-    }
-    estimate->run_length += estimate->run_length != UINT32_MAX;
-    if (class == RUN_WORD) {
-        if (estimate->last_letter != LETTER_LOWER && !is_apostrophe(character)) {
-            estimate->last_letter = letter_case(character);
-        }
-        if (character >= 0x80) {
-            estimate->has_accent |= !is_apostrophe(character);
-            charge(estimate, LATIN_ACCENTED, 1);
-        }
-    }
-}
-
-/* A byte that is no UTF-8 where it stands: a run of its own kind. */
-static void add_broken(struct estimate *estimate) {
-    if (estimate->run_class != RUN_BROKEN) {
-        end_run(estimate, RUN_BROKEN);
-        estimate->run_class = RUN_BROKEN;
-    }
-    estimate->run_length += estimate->run_length != UINT32_MAX;
-}
-
-static void start_character(struct estimate *estimate, unsigned char byte) {
-    if (byte < 0x80) {
-        add_character(estimate, byte);
-    } else if (is_between(byte, 0xC2, 0xDF)) {
-        estimate->character = byte & 0x1FU;
-        estimate->continuation_bytes = 1;
-    } else if (is_between(byte, 0xE0, 0xEF)) {
-        estimate->character = byte & 0x0FU;
-        estimate->continuation_bytes = 2;
-    } else if (is_between(byte, 0xF0, 0xF4)) {
-        estimate->character = byte & 0x07U;
-        estimate->continuation_bytes = 3;
-    } else {
-        add_broken(estimate);
+        text = span_skip(text, block.len);
     }
 }
 
 void estimate_add(struct estimate *estimate, struct span text) {
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char byte = (unsigned char)text.base[i];
-        if (estimate->continuation_bytes == 0) {
-            start_character(estimate, byte);
-        } else if ((byte & 0xC0U) == 0x80U) {
-            estimate->character = estimate->character << 6 | (byte & 0x3FU);
-            if (--estimate->continuation_bytes == 0) {
-                add_character(estimate, estimate->character);
-            }
-        } else {
-            estimate->continuation_bytes = 0;
-            add_broken(estimate);
-            start_character(estimate, byte);
-        }
+    struct vocabulary vocabulary;
+    enum vocabulary_kind kind = tokenizer_for(estimate)->vocabulary;
+    size_t counted = 0;
+    if (estimate->counted_bytes < ESTIMATE_EXACT_BYTES && vocabulary_get(kind, &vocabulary)) {
+        counted = count(estimate, &vocabulary, kind, text);
+    }
+    guess_rest(estimate, span_skip(text, counted));
+}
+
+void estimate_add_json(struct estimate *estimate, struct span escaped) {
+    char chunk[CHUNK_BYTES];
+    if (!unescape_is_open(&estimate->unescape) &&
+        (escaped.len == 0 || memchr(escaped.base, '\\', escaped.len) == NULL)) {
+        estimate_add(estimate, escaped);
+        return;
+    }
+    while (escaped.len != 0) {
+        size_t len = unescape_next(&estimate->unescape, &escaped, chunk, sizeof(chunk));
+        estimate_add(estimate, span_of(chunk, len));
     }
 }
 
 void estimate_break(struct estimate *estimate) {
-    if (estimate->continuation_bytes != 0 || estimate->escape_bytes != 0) {
-        estimate->continuation_bytes = 0;
-        estimate->escape_bytes = 0;
-        add_broken(estimate);
+    struct vocabulary vocabulary;
+    enum vocabulary_kind kind = tokenizer_for(estimate)->vocabulary;
+    if (unescape_is_open(&estimate->unescape)) {
+        char chunk[UNESCAPE_BYTES_LEAST];
+        estimate_add(estimate, span_of(chunk, unescape_end(&estimate->unescape, chunk)));
     }
-    estimate->high_surrogate = 0;
-    end_run(estimate, RUN_NONE);
-    estimate->previous_class = RUN_NONE;
+    if (estimate->exact.open_bytes != 0 && vocabulary_get(kind, &vocabulary)) {
+        bpe_break(&estimate->exact, &vocabulary, kind);
+    }
+    guess_break(&estimate->guess);
+}
+
+/* The guess of what is beyond the counted text, in thousandths, put right by the sample. */
+static int64_t guessed_thousandths(const struct estimate *estimate) {
+    int64_t guessed = guess_thousandths(&estimate->guess) - estimate->sample.token_thousandths;
+    if (estimate->skipped_bytes != 0) {
+        guessed += guessed / estimate->guessed_bytes * estimate->skipped_bytes +
+                   guessed % estimate->guessed_bytes * estimate->skipped_bytes / estimate->guessed_bytes;
+    }
+    if (estimate->sample.token_thousandths == 0) {
+        return guessed;
+    }
+    int64_t percent = estimate->sample_tokens * 100000 / estimate->sample.token_thousandths;
+    percent = percent < RATIO_LEAST_PERCENT ? RATIO_LEAST_PERCENT : percent;
+    percent = percent > RATIO_MOST_PERCENT ? RATIO_MOST_PERCENT : percent;
+    return guessed / 100 * percent;
+}
+
+static int64_t counted_tokens(const struct estimate *estimate) {
+    struct vocabulary vocabulary;
+    enum vocabulary_kind kind = tokenizer_for(estimate)->vocabulary;
+    return estimate->exact.open_bytes != 0 && vocabulary_get(kind, &vocabulary)
+               ? bpe_tokens(&estimate->exact, &vocabulary, kind)
+               : estimate->exact.tokens;
 }
 
 int64_t estimate_tokens(const struct estimate *estimate) {
-    struct estimate ended = *estimate;
-    estimate_break(&ended);
-    return (ended.token_thousandths + 500) / 1000;
+    const struct tokenizer *tokenizer = tokenizer_for(estimate);
+    bool is_guessed = estimate->guessed_bytes != 0;
+    int64_t thousandths = counted_tokens(estimate) * 1000 + (is_guessed ? guessed_thousandths(estimate) : 0);
+    thousandths =
+        thousandths / 1000 * tokenizer->ratio_thousandths + thousandths % 1000 * tokenizer->ratio_thousandths / 1000;
+    if (tokenizer->splits_digits) {
+        int64_t guessed_digits = is_guessed ? estimate->guess.extra_digits - estimate->sample.extra_digits : 0;
+        thousandths += (estimate->exact.extra_digits + guessed_digits) * 1000;
+    }
+    return (thousandths + 500) / 1000;
 }
 
-int64_t estimate_text(struct span text) {
+int64_t estimate_framing(const struct estimate *estimate, bool has_text, bool has_reasoning, int64_t tool_calls) {
+    const struct tokenizer *tokenizer = tokenizer_for(estimate);
+    int64_t each = tool_calls > 1 ? tokenizer->parallel_call_tokens : tokenizer->call_tokens;
+    return (has_text ? tokenizer->answer_tokens : 0) + (has_reasoning ? tokenizer->reasoning_tokens : 0) +
+           each * tool_calls;
+}
+
+int64_t estimate_text(struct span model, struct span text) {
     struct estimate estimate;
-    estimate_init(&estimate);
+    estimate_init(&estimate, model);
     estimate_add(&estimate, text);
+    estimate_break(&estimate);
     int64_t tokens = estimate_tokens(&estimate);
     return tokens == 0 && text.len != 0 ? 1 : tokens;
 }
 
-static uint32_t hex_value(char digit) {
-    return is_between((unsigned char)digit, '0', '9') ? (uint32_t)(digit - '0')
-                                                      : (uint32_t)((digit | 0x20) - 'a' + 10) & 0x0FU;
+bool estimate_is_exact(const struct estimate *estimate) {
+    return tokenizer_for(estimate)->is_exact && estimate->counted_bytes != 0 && estimate->guessed_bytes == 0;
 }
 
-/* One \uXXXX: half of a pair waits for the other. */
-static void add_unicode_escape(struct estimate *estimate) {
-    uint32_t character = 0;
-    for (int i = 2; i < 6; i++) {
-        character = character << 4 | hex_value(estimate->escape[i]);
-    }
-    if (is_between(character, 0xD800, 0xDBFF)) {
-        estimate->high_surrogate = (uint16_t)character;
-        return;
-    }
-    if (is_between(character, 0xDC00, 0xDFFF) && estimate->high_surrogate != 0) {
-        character = 0x10000U + ((uint32_t)(estimate->high_surrogate - 0xD800U) << 10) + (character - 0xDC00U);
-    }
-    estimate->high_surrogate = 0;
-    add_character(estimate, character);
-}
-
-/* Takes one more byte of the escape that is open; acts on it when it is whole. */
-static void add_escape_byte(struct estimate *estimate, char byte) {
-    estimate->escape[estimate->escape_bytes++] = byte;
-    if (estimate->escape[1] == 'u' && estimate->escape_bytes < sizeof(estimate->escape)) {
-        return;
-    }
-    switch (estimate->escape[1]) {
-    case 'u':
-        add_unicode_escape(estimate);
-        break;
-    case 'n':
-    case 'r':
-        add_character(estimate, '\n');
-        break;
-    case 't':
-        add_character(estimate, '\t');
-        break;
-    default:
-        add_character(estimate, (unsigned char)estimate->escape[1]);
-    }
-    estimate->escape_bytes = 0;
-}
-
-void estimate_add_json(struct estimate *estimate, struct span escaped) {
-    while (escaped.len != 0) {
-        if (estimate->escape_bytes != 0) {
-            add_escape_byte(estimate, escaped.base[0]);
-            escaped = span_skip(escaped, 1);
-            continue;
-        }
-        const char *backslash = memchr(escaped.base, '\\', escaped.len);
-        size_t plain = backslash != NULL ? (size_t)(backslash - escaped.base) : escaped.len;
-        estimate_add(estimate, span_of(escaped.base, plain));
-        if (backslash != NULL) {
-            estimate->escape[0] = '\\';
-            estimate->escape_bytes = 1;
-        }
-        escaped = span_skip(escaped, plain + (backslash != NULL));
-    }
+int64_t estimate_convert(int64_t tokens, const struct tokenizer *from, const struct tokenizer *to) {
+    return (tokens * to->ratio_thousandths + from->ratio_thousandths / 2) / from->ratio_thousandths;
 }
 
 /* ---- prompts ---- */
@@ -547,7 +255,7 @@ static int64_t add_message(struct estimate *estimate, const struct json_doc *doc
 
 int64_t estimate_chat_prompt(const struct json_doc *doc, int root) {
     struct estimate estimate;
-    estimate_init(&estimate);
+    estimate_init(&estimate, string_inside(doc, json_member(doc, root, "model")));
     int64_t flat = ANSWER_PRIMER_TOKENS;
     int messages = json_member(doc, root, "messages");
     for (int message = json_type_of(doc, messages) == JSON_ARRAY ? json_first(doc, messages) : -1; message >= 0;

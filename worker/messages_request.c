@@ -90,9 +90,14 @@ static int64_t add_content(struct estimate *estimate, const struct json_doc *doc
     return flat;
 }
 
+static struct span model_name(const struct json_doc *doc, int model) {
+    struct span raw = json_raw(doc, model);
+    return json_type_of(doc, model) == JSON_STRING ? span_of(raw.base + 1, raw.len - 2) : SPAN_EMPTY;
+}
+
 static int64_t estimate_prompt(const struct json_doc *doc, const int values[static MESSAGES_FIELDS]) {
     struct estimate estimate;
-    estimate_init(&estimate);
+    estimate_init(&estimate, model_name(doc, values[MESSAGES_MODEL]));
     int64_t flat = MESSAGE_TOKENS + add_content(&estimate, doc, values[MESSAGES_SYSTEM], true);
     int messages = values[MESSAGES_MESSAGES];
     for (int message = json_first(doc, messages); message >= 0; message = json_next(doc, message)) {

@@ -413,6 +413,7 @@ static const struct upstream_receiver receiver = {.on_head = on_head, .on_bytes 
 
 static void forget_earlier_try(struct request *request) {
     answer_listener_init(&request->listener);
+    answer_listener_expect(&request->listener, span_text(request->attempt.route->model));
     sse_fini(&request->splitter);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
     json_elements_fini(&request->elements);
@@ -468,9 +469,18 @@ static bool start_call(struct request *request) {
     return request->attempt.call != NULL;
 }
 
+/* The prompt was counted as the model that was asked for counts; what the route leads to may count otherwise. */
+static void recount_prompt(struct request *request) {
+    const struct tokenizer *tokenizer = tokenizer_of(span_text(request->attempt.route->model));
+    request->chat.prompt_tokens =
+        estimate_convert(request->chat.prompt_tokens, request->chat.prompt_tokenizer, tokenizer);
+    request->chat.prompt_tokenizer = tokenizer;
+}
+
 struct verdict relay_send(struct request *request) {
     struct worker *worker = request->worker;
     forget_earlier_try(request);
+    recount_prompt(request);
     admit_price_route(request);
     struct verdict verdict = budget_cover(request);
     if (verdict.kind == ERROR_NONE) {

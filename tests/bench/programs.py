@@ -16,6 +16,10 @@ def shm(table, build):
     _run(table, build, "bench_shm")
 
 
+def estimate(table, build):
+    _run(table, build, "bench_estimate")
+
+
 def _run(table, build, name):
     subprocess.run(["ninja", "-C", build, name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
     program = build / "tests" / "bench" / name

@@ -25,7 +25,8 @@ static void rewrite(const struct messages_request *request, struct chat_rewrite 
     CHECK(messages_request_rewrite(request, &wanted, &out));
     CHECK(messages_request_read(&doc, buffer_span(&out), false, &after, &verdict));
     CHECK(strcmp(request->end_user, after.end_user) == 0 && request->has_tools == after.has_tools);
-    CHECK(request->message_count == after.message_count && request->prompt_tokens == after.prompt_tokens);
+    CHECK(request->message_count == after.message_count);
+    CHECK(wanted.model != NULL || request->prompt_tokens == after.prompt_tokens); /* models count in their own ways */
     CHECK(after.stream == wanted.stream);
     CHECK(strcmp(after.model, wanted.model != NULL ? wanted.model : request->model) == 0);
     CHECK(wanted.max_tokens == 0 ? after.max_tokens == request->max_tokens : after.max_tokens <= wanted.max_tokens);

@@ -650,6 +650,50 @@ def test_resumable_and_idempotent_at_once(many, mock, many_key):
     assert [event.raw for event in back(many, many_key, stream.id, f"{stream.id}:2").drain()] == raw[2:]
 
 
+def test_a_repeat_of_a_request_that_waits_for_its_turn(own_relay, mock):
+    relay = own_relay({"workers": 2, "tiers": {"narrow": {"concurrent": 1, "max_wait": "20s"}}})
+    key = relay.create_key(relay.create_tenant("narrow", "--tier", "narrow"))
+    pace = mock.pace()
+    held, queued = mock.case(behaviour.late(pace, behaviour.chat("a"))), mock.case(behaviour.chat("b"))
+    connections = [relay.connect() for _ in range(4)]
+    connections[0].send("POST", CHAT, bearer(key), held.body())
+    until(lambda: held.exchanges, "the upstream's request")
+    for connection in connections[1:]:
+        connection.send("POST", CHAT, bearer(key, once("queued")), queued.body())
+    connections[1].reset()
+    pace.open()
+    assert connections[0].answer().status == 200
+    answers = [connection.answer() for connection in connections[2:]]
+    assert [answer.status for answer in answers] == [200, 200] and answers[0].id == answers[1].id
+    assert_one_record(relay, answers[0].id, queued)
+
+
+def test_a_repeat_under_load_runs_once(many, mock, many_key):
+    """Many keys, four tries each at once, by clients that leave at random: never two records of one key."""
+    case = mock.case(behaviour.stream(*WORDS, interval_s=0.001))
+    ids = {}
+
+    def try_often(number):
+        choice = random.Random(number)
+        for turn in range(20):
+            stream = many.stream(many_key, case.body(), once(f"load-{turn}"))
+            assert stream.status == 200
+            ids.setdefault(turn, set()).add(stream.id)
+            if choice.random() < 0.5:
+                stream.take(choice.randrange(1, 10))
+                stream.connection.reset()
+            else:
+                assert sse.text_of(stream.drain()) == "".join(WORDS)
+                stream.close()
+
+    threads = [threading.Thread(target=try_often, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ids) == list(range(20)) and all(len(found) == 1 for found in ids.values()) and case.count == 20
+
+
 def test_a_killed_worker_s_request_is_not_run_again(own_relay, mock):
     relay = own_relay({"workers": 2})
     key = relay.create_key(relay.create_tenant("killed"))

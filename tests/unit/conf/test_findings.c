@@ -126,9 +126,18 @@ static const struct bad_file bad_files[] = {
      "t.yaml:1:9: listen: is empty; give at least one or leave it out\n"
      "t.yaml:2:21: tiers.a.models: is empty; give at least one or leave it out\n"},
     {"out of range", "tiers: {a: {rpm: -1, tpm: 1000000000001, concurrent: 99999999999999999999}}\n",
-     "t.yaml:1:18: tiers.a.rpm: \"-1\" is out of range; use 0 to 1000000000\n"
-     "t.yaml:1:27: tiers.a.tpm: \"1000000000001\" is out of range; use 0 to 1000000000000\n"
-     "t.yaml:1:54: tiers.a.concurrent: \"99999999999999999999\" is out of range; use 0 to 1000000\n"},
+     "t.yaml:1:18: tiers.a.rpm: \"-1\" is out of range; use 1 to 1000000000\n"
+     "t.yaml:1:27: tiers.a.tpm: \"1000000000001\" is out of range; use 1 to 1000000000000\n"
+     "t.yaml:1:54: tiers.a.concurrent: \"99999999999999999999\" is out of range; use 1 to 1000000\n"},
+    {"limits of nothing", "tiers: {a: {rpm: 0, tpm: 0, concurrent: 0, budget: {amount: 0, per: day}}}\n",
+     "t.yaml:1:18: tiers.a.rpm: \"0\" is out of range; use 1 to 1000000000\n"
+     "t.yaml:1:26: tiers.a.tpm: \"0\" is out of range; use 1 to 1000000000000\n"
+     "t.yaml:1:41: tiers.a.concurrent: \"0\" is out of range; use 1 to 1000000\n"
+     "t.yaml:1:61: tiers.a.budget.amount: \"0\" is out of range; use 0.000000001 to 1000000000\n"},
+    {"an upstream's limits of nothing", "upstreams: {a: {dialect: demo, limits: {rpm: 0, tpm: 1.5, concurrent: -1}}}\n",
+     "t.yaml:1:46: upstreams.a.limits.rpm: \"0\" is out of range; use 1 to 1000000000\n"
+     "t.yaml:1:54: upstreams.a.limits.tpm: \"1.5\" is no whole number; write digits only, without quotes\n"
+     "t.yaml:1:71: upstreams.a.limits.concurrent: \"-1\" is out of range; use 1 to 1000000\n"},
     {"retry attempts", "retry: {attempts: 11}\n", "t.yaml:1:19: retry.attempts: \"11\" is out of range; use 1 to 10\n"},
     {"retry attempts zero", "retry: {attempts: 0}\n",
      "t.yaml:1:19: retry.attempts: \"0\" is out of range; use 1 to 10\n"},

@@ -346,6 +346,7 @@ static void output_without_usage_is_estimated(void **state) {
     struct answer_listener listener;
     struct answer_event out;
     answer_listener_init(&listener);
+    answer_listener_expect(&listener, SPAN_LITERAL("gpt-4o"));
     assert_int_equal(answer_output_estimate(&listener), 0);
     static const char *const words[] = {"The",   " quick", " brown", " fox", " jumps",
                                         " over", " the",   " lazy",  " dog", "."};
