@@ -168,7 +168,7 @@ struct conf {
         enum log_level level;
     } log;
     int64_t budget_warning_percent; /* 0: no warnings */
-    int64_t requests_retention_ms; /* 0: for ever */
+    int64_t requests_retention_ms;  /* 0: for ever */
     struct {
         char *redis; /* a secret may stand in it; NULL without a cluster */
         char *node;
