@@ -5,6 +5,7 @@
 #include "worker/dialect.h"
 #include "worker/gemini_request.h"
 #include "worker/messages_to_chat.h"
+#include "worker/plain_request.h"
 #include "worker/tokenizer.h"
 #include "worker/worker_state.h"
 
@@ -68,6 +69,10 @@ static bool read_by_form(struct request *request, struct chat_verdict *wrong) {
     switch (request->form) {
     case CLIENT_MESSAGES:
         return read_messages(request, wrong);
+    case CLIENT_RESPONSES:
+    case CLIENT_COMPLETIONS:
+    case CLIENT_EMBEDDINGS:
+        return plain_request_read(&request->worker->scratch, request->input.body, request->form, &request->chat, wrong);
     default:
         return chat_request_read(&request->worker->scratch, request->input.body, &request->chat, wrong);
     }
@@ -86,7 +91,8 @@ struct verdict body_read(struct request *request) {
     if (!read_by_form(request, &wrong)) {
         return wrong.code != NULL ? body_verdict(&wrong) : verdict_of(ERROR_overloaded);
     }
-    request->stream = request->chat.stream || query_asks_stream(request->input.query);
+    bool may_stream = request->form != CLIENT_EMBEDDINGS;
+    request->stream = request->chat.stream || (may_stream && query_asks_stream(request->input.query));
     if (request->stream && request->input.is_http10) {
         return verdict_with(ERROR_invalid_value, "stream",
                             "Streams need HTTP/1.1 or HTTP/2; this request came by HTTP/1.0. Ask without \"stream\".");
@@ -187,6 +193,9 @@ static bool write_by_form(struct request *request, struct chat_verdict *wrong) {
         return body_is_translated(request)
                    ? write_from_messages(request, wrong)
                    : messages_request_rewrite(request->messages, &rewrite, &request->upstream_body);
+    }
+    if (is_raw(request)) {
+        return plain_request_rewrite(&request->chat, &rewrite, &request->upstream_body);
     }
     return body_is_translated(request) ? write_translated(request, request->chat.body, wrong)
                                        : chat_request_rewrite(&request->chat, &rewrite, &request->upstream_body);

@@ -5,10 +5,26 @@
 #include "base/json_write.h"
 #include "worker/json_scan.h"
 
+/* Nothing that could end the event's line, or the text. */
+static bool is_plain(struct span value) {
+    for (size_t i = 0; i < value.len; i++) {
+        if ((unsigned char)value.base[i] < ' ') {
+            return false;
+        }
+    }
+    return value.len != 0;
+}
+
+void chat_chunk_keep_member(char *head, size_t size, struct span name, struct span value) {
+    size_t used = strlen(head);
+    if (is_plain(value) && name.len + value.len + 4 < size - used) {
+        (void)snprintf(head + used, size - used, "\"%.*s\":%.*s,", SPAN_ARGUMENTS(name), SPAN_ARGUMENTS(value));
+    }
+}
+
 void chat_chunk_note_head(struct span data, char out[static CHAT_CHUNK_HEAD_BYTES]) {
     struct json_scan scan = json_scan_of(data);
     struct span name;
-    size_t used = 0;
     out[0] = '\0';
     if (!json_scan_enter(&scan, '{')) {
         return;
@@ -16,11 +32,8 @@ void chat_chunk_note_head(struct span data, char out[static CHAT_CHUNK_HEAD_BYTE
     while (json_scan_member(&scan, &name)) {
         struct span value = json_scan_skip(&scan);
         bool wanted = span_is(name, "id") || span_is(name, "created") || span_is(name, "model");
-        size_t need = name.len + value.len + 4;
-        if (wanted && !scan.bad && need < CHAT_CHUNK_HEAD_BYTES - used) {
-            int len = snprintf(out + used, CHAT_CHUNK_HEAD_BYTES - used, "\"%.*s\":%.*s,", SPAN_ARGUMENTS(name),
-                               SPAN_ARGUMENTS(value));
-            used += len > 0 ? (size_t)len : 0;
+        if (wanted && !scan.bad) {
+            chat_chunk_keep_member(out, CHAT_CHUNK_HEAD_BYTES, name, value);
         }
     }
 }

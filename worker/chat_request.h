@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/json_read.h"
+#include "worker/client_form.h"
 #include "worker/tokenizer.h"
 
 enum { CHAT_MODEL_BYTES = 256, CHAT_USER_BYTES = 128, CHAT_PARAM_BYTES = 64, CHAT_MESSAGE_BYTES = 200 };
@@ -26,24 +27,28 @@ struct chat_member {
     struct span value;
 };
 
+/* One request, whichever endpoint of OpenAI's form it came to. */
 struct chat_request {
     struct span body;
+    enum client_form form; /* not CLIENT_MESSAGES: those are a chat once they are read */
     char model[CHAT_MODEL_BYTES];
-    char end_user[CHAT_USER_BYTES]; /* `user`, else metadata.user_id, cut at a character border; "" when not given */
+    char end_user[CHAT_USER_BYTES]; /* `user` (Responses and such: else safety_identifier), else metadata.user_id, cut
+                                       at a character border; "" when not given */
     bool stream;                    /* the body says so; ?stream=true is the caller's */
-    bool include_usage;             /* the client asked for the usage chunk */
+    bool include_usage;             /* the client asked for the usage chunk; chat and completions only */
     bool has_tools;                 /* a non-empty tools or functions array */
+    bool is_bound;                  /* continues what one upstream account keeps: no failover (Responses) */
     int64_t max_tokens;             /* the client's own cap, the smaller if it gave two; 0: none */
-    int64_t choices;                /* n; 1 when not given */
-    int64_t message_count;
-    int64_t prompt_tokens; /* estimated, as by: */
+    int64_t choices;                /* answers that are generated, at most; n in a chat, 1 when not given */
+    int64_t message_count;          /* chat only */
+    int64_t prompt_tokens;          /* estimated, as by: */
     const struct tokenizer *prompt_tokenizer;
     /* for the rewrite */
     struct chat_member model_member;
     struct chat_member stream_member;
     struct chat_member stream_options_member;
     struct chat_member include_usage_member;
-    struct chat_member max_tokens_member;
+    struct chat_member max_tokens_member; /* Responses: max_output_tokens */
     struct chat_member max_completion_tokens_member;
     int64_t max_tokens_value; /* of each; 0: not given */
     int64_t max_completion_tokens_value;

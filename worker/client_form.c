@@ -100,6 +100,6 @@ void client_form_write_end(const struct request *request, struct buffer *out) {
         write_messages_end(request, out);
         return;
     }
-    chat_chunk_write_end(out, request->chunk_head, "length", request->chat.include_usage,
-                         &request->shared->record.tokens, settle_price_nusd(request));
+    stream_end_write(out, &request->end, request->chat.include_usage, &request->shared->record.tokens,
+                     settle_price_nusd(request));
 }

@@ -401,6 +401,8 @@ static void hear_object(struct answer_listener *listener, struct json_doc *scrat
     if (!out->is_invalid) {
         weigh_words(&hearing);
         read_usage(&hearing, scratch);
+        /* After read_usage: the last event of a Responses stream is more than its usage. */
+        out->has_choices |= span_starts_with(hearing.type, "response.");
     }
     if (out->is_invalid) {
         *out = (struct answer_event){.is_invalid = true};

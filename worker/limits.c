@@ -136,7 +136,8 @@ static int64_t level_wait_ns(const struct level *level, int64_t tokens) {
 /* When all levels will have room: what one of them says alone could be answered by another's refusal. */
 static int64_t wait_for_all_ns(const struct request *request, int64_t tokens) {
     int64_t wait_ns = 0;
-    for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
+    int last = request->pair_row != SHM_NO_ROW ? LIMIT_MODEL : LIMIT_TENANT;
+    for (int at = LIMIT_KEY; at <= last; at++) {
         const struct level level = level_at(request, (enum limit_level)at);
         wait_ns = larger(wait_ns, level_wait_ns(&level, tokens));
     }
@@ -186,23 +187,15 @@ struct verdict limits_take(struct request *request, int64_t tokens) {
     return verdict_of(ERROR_NONE);
 }
 
-static enum verdict_shortage peek_level(const struct level *level) {
-    int64_t now_mono_ns = clock_mono_ns();
-    if (level->requests_per_minute > 0 &&
-        shm_bucket_left(level->request_bucket, level->requests_per_minute, now_mono_ns) == 0) {
-        return SHORT_OF_REQUESTS;
-    }
-    bool is_dry = level->tokens_per_minute > 0 &&
-                  shm_bucket_left(level->token_bucket, level->tokens_per_minute, now_mono_ns) == 0;
-    return is_dry ? SHORT_OF_TOKENS : SHORT_OF_NOTHING;
-}
-
 struct verdict limits_peek(const struct request *request) {
     for (int at = LIMIT_KEY; at <= LIMIT_TENANT && request->key.max_wait_ms <= 0; at++) {
         const struct level level = level_at(request, (enum limit_level)at);
-        enum verdict_shortage shortage = peek_level(&level);
-        if (shortage != SHORT_OF_NOTHING) {
-            return refuse(request, &level, shortage, 1);
+        int64_t now_mono_ns = clock_mono_ns();
+        if (shm_bucket_wait_ns(level.request_bucket, level.requests_per_minute, 1, now_mono_ns) > 0) {
+            return refuse(request, &level, SHORT_OF_REQUESTS, 1);
+        }
+        if (shm_bucket_wait_ns(level.token_bucket, level.tokens_per_minute, 1, now_mono_ns) > 0) {
+            return refuse(request, &level, SHORT_OF_TOKENS, 1);
         }
     }
     return verdict_of(ERROR_NONE);

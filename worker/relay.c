@@ -31,6 +31,7 @@ enum {
 void relay_begin(struct request *request) {
     answer_listener_init(&request->listener);
     sse_init(&request->splitter, EVENT_BYTES_MOST);
+    stream_end_init(&request->end, request->form);
     buffer_init(&request->answer, ANSWER_BYTES_MOST);
     if (request->stream) {
         loop_timer_set(request->worker->loop, &request->heartbeat,
@@ -68,6 +69,7 @@ void relay_heartbeat(struct request *request) {
 
 static void fail_or_retry(struct request *request, struct request_failure failure) {
     request->failure = failure;
+    request->failure.final |= request->chat.is_bound;
     if (request->front == NULL) {
         request_post(request, REQUEST_settle);
     } else if (request->served) {
@@ -120,15 +122,12 @@ static void pass_raw(struct request *request, const struct sse_event *event, con
 
 /* The one place where an event leaves: counted first, then written. */
 static void pass_on(struct request *request, const struct sse_event *event, const struct answer_event *heard) {
-    bool is_output = heard->has_choices || request->form == CLIENT_RESPONSES;
-    if (is_output && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
+    if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
         note_first_byte(request);
     }
-    if (!request->served && is_output) {
-        chat_chunk_note_head(event->data, request->chunk_head);
-        request->served = true;
-    }
+    request->served |= heard->has_choices;
     if (request->translation == NULL) {
+        stream_end_note(&request->end, event->name, event->data);
         pass_raw(request, event, heard);
     } else if (translation_take(request->translation).len != 0) {
         write_client(request, translation_take(request->translation));
@@ -244,7 +243,7 @@ static void on_event(struct request *request, const struct sse_event *event) {
         }
     }
     pass_on(request, event, &heard);
-    if (heard.is_done || (request->form == CLIENT_RESPONSES && heard.has_finish)) {
+    if (heard.is_done) {
         complete_stream(request);
     }
 }

@@ -11,7 +11,6 @@
 #include "base/arena.h"
 #include "shm/shm_keys.h"
 #include "worker/answer.h"
-#include "worker/chat_chunk.h"
 #include "worker/chat_request.h"
 #include "worker/client_form.h"
 #include "worker/front.h"
@@ -19,6 +18,7 @@
 #include "worker/loop.h"
 #include "worker/messages_request.h"
 #include "worker/sse.h"
+#include "worker/stream_end.h"
 #include "worker/translation.h"
 #include "worker/upstream.h"
 #include "worker/verdict.h"
@@ -135,9 +135,9 @@ struct request {
     int fallbacks_used;
     struct request_failure failure; /* of the latest try */
     struct buffer upstream_body;
-    int64_t budget_max_tokens;              /* the longest answer its budget affords; 0: no such cap */
-    bool budget_ended;                      /* its stream was ended because the money was */
-    char chunk_head[CHAT_CHUNK_HEAD_BYTES]; /* id, created and model of its stream, for a last chunk of our own */
+    int64_t budget_max_tokens; /* the longest answer its budget affords; 0: no such cap */
+    bool budget_ended;         /* its stream was ended because the money was */
+    struct stream_end end;     /* what a last event of our own has to agree with */
 
     struct sse_splitter splitter;
     struct json_elements elements; /* in place of the splitter, where the stream is a JSON array */

@@ -166,7 +166,7 @@ static void write_bytes(struct front *front, struct span bytes) {
 }
 
 static struct ws_ending ending_of(struct request *request, const char *finish_reason) {
-    struct ws_ending ending = {.finish_reason = finish_reason, .chunk_head = request->chunk_head};
+    struct ws_ending ending = {.finish_reason = finish_reason, .chunk_head = request->end.head};
     ending.cost_nusd = settle_owed(request, &ending.tokens);
     return ending;
 }

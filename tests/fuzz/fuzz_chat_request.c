@@ -19,7 +19,7 @@ static void expect_kept(const struct chat_request *before, const struct chat_req
     CHECK(before->has_tools == after->has_tools);
     CHECK(before->choices == after->choices);
     CHECK(before->message_count == after->message_count);
-    CHECK(before->prompt_tokens == after->prompt_tokens);
+    CHECK(before->prompt_tokens == after->prompt_tokens || before->prompt_tokenizer != after->prompt_tokenizer);
 }
 
 static void rewrite(const struct chat_request *request, struct chat_rewrite wanted) {

@@ -311,7 +311,7 @@ def test_a_messages_stream_lives_on_pings(own_relay, mock):
 def test_tokens_can_be_counted_without_an_upstream(dialects, mock, client):
     body = {"model": "claude", "messages": [{"role": "user", "content": "word " * 100}]}
     answer = dialects.request("POST", "/v1/messages/count_tokens", client, body=body)
-    assert answer.status == 200 and 100 <= answer.json()["input_tokens"] <= 130
+    assert answer.status == 200 and 100 <= answer.json()["input_tokens"] <= 150
     answer = dialects.request("POST", "/v1/messages/count_tokens", client, body={"model": "none", "messages": []})
     assert answer.status in (400, 404) and answer.json()["type"] == "error"
 

@@ -238,6 +238,93 @@ static void usage_only_events_are_told(void **state) {
     assert_true(span_is(out.usage_raw, "{\"prompt_tokens\":3,\"completion_tokens\":1}"));
 }
 
+/* What of a Responses stream reaches the client begins the answer; its last event is not only usage. */
+static void responses_events_are_parts_of_an_answer(void **state) {
+    (void)state;
+    assert_true(
+        hear("{\"type\":\"response.created\",\"response\":{\"status\":\"in_progress\",\"usage\":null}}").has_choices);
+    assert_false(hear("{\"type\":\"keepalive\",\"sequence_number\":3}").has_choices);
+    struct answer_event out = hear(
+        "{\"type\":\"response.completed\",\"response\":{\"object\":\"response\",\"status\":\"completed\",\"error\":"
+        "null,\"output\":[{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"pong\"}]}],"
+        "\"usage\":{\"input_tokens\":11,\"output_tokens\":5,\"total_tokens\":16}}}");
+    assert_true(out.has_choices && out.has_usage && out.has_finish);
+    assert_false(out.is_usage_only || out.is_error || out.is_done);
+    assert_string_equal(out.finish_reason, "completed");
+    /* The whole text stands there again: it was heard before. */
+    assert_int_equal(out.text_bytes[ANSWER_TEXT_CONTENT], 0);
+    out = hear("{\"type\":\"response.incomplete\",\"response\":{\"status\":\"incomplete\",\"error\":null,\"incomplete_"
+               "details\":{\"reason\":\"max_output_tokens\"},\"usage\":{\"input_tokens\":1,\"output_tokens\":16}}}");
+    assert_true(out.has_usage && out.has_finish);
+    assert_false(out.is_error || out.is_usage_only);
+    assert_string_equal(out.finish_reason, "incomplete");
+}
+
+static void responses_errors_are_told(void **state) {
+    (void)state;
+    static const char *const errors[] = {
+        "{\"type\":\"error\",\"code\":\"server_error\",\"message\":\"x\",\"param\":null,\"sequence_number\":2}",
+        "{\"type\":\"error\",\"sequence_number\":2,\"error\":{\"type\":\"x\",\"code\":\"y\",\"message\":\"z\"}}",
+        "{\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"message\":\"y\"}}}",
+        "{\"response\":{\"error\":null,\"status\":\"failed\"},\"type\":\"response.failed\"}",
+        "{\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"error\":{\"message\":\"x\"}}}",
+    };
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        assert_true(hear(errors[i]).is_error);
+    }
+    struct answer_listener listener;
+    struct answer_event out;
+    answer_listener_init(&listener);
+    openai_hear_answer(
+        &listener, &scratch,
+        SPAN_LITERAL(
+            "{\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\"},\"output\":[]}"),
+        &out, NULL);
+    assert_true(out.is_error);
+    assert_string_equal(out.finish_reason, "failed");
+}
+
+/* Each kind of delta counts as what it is. */
+static void responses_deltas_are_heard(void **state) {
+    (void)state;
+    static const struct {
+        const char *type;
+        enum answer_text kind;
+    } cases[] = {
+        {"response.output_text.delta", ANSWER_TEXT_CONTENT},
+        {"response.refusal.delta", ANSWER_TEXT_REFUSAL},
+        {"response.reasoning_text.delta", ANSWER_TEXT_REASONING},
+        {"response.reasoning_summary_text.delta", ANSWER_TEXT_REASONING},
+        {"response.function_call_arguments.delta", ANSWER_TEXT_TOOL},
+        {"response.custom_tool_call_input.delta", ANSWER_TEXT_TOOL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char data[256];
+        (void)snprintf(data, sizeof(data), "{\"output_index\":1,\"delta\":\"a\\nb\",\"type\":\"%s\"}", cases[i].type);
+        struct answer_event out = hear(data);
+        for (int kind = 0; kind < ANSWER_TEXT_KINDS; kind++) {
+            assert_int_equal(out.text_bytes[kind], kind == (int)cases[i].kind ? 3 : 0);
+        }
+        assert_true(out.is_first_text);
+    }
+}
+
+static void embeddings_have_no_output(void **state) {
+    (void)state;
+    struct answer_listener listener;
+    struct answer_event out;
+    answer_listener_init(&listener);
+    openai_hear_answer(
+        &listener, &scratch,
+        SPAN_LITERAL("{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":\"AAAA\"}],"
+                     "\"model\":\"m\",\"usage\":{\"prompt_tokens\":7,\"total_tokens\":7}}"),
+        &out, NULL);
+    assert_true(out.has_usage && out.usage.has_input && !out.usage.has_output && !out.is_error);
+    assert_int_equal(out.usage.tokens.input_tokens, 7);
+    assert_int_equal(out.usage.tokens.output_tokens, 0);
+    assert_int_equal(answer_output_estimate(&listener), 0);
+}
+
 static void malformed_events_are_invalid(void **state) {
     (void)state;
     static const char *const texts[] = {
@@ -369,6 +456,10 @@ int main(void) {
         cmocka_unit_test(words_in_texts_mean_nothing),
         cmocka_unit_test(errors_are_told),
         cmocka_unit_test(usage_only_events_are_told),
+        cmocka_unit_test(responses_events_are_parts_of_an_answer),
+        cmocka_unit_test(responses_errors_are_told),
+        cmocka_unit_test(responses_deltas_are_heard),
+        cmocka_unit_test(embeddings_have_no_output),
         cmocka_unit_test(malformed_events_are_invalid),
         cmocka_unit_test(text_is_measured_unescaped),
         cmocka_unit_test(finish_reason_is_choice_zeros),

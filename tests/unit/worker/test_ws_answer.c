@@ -68,9 +68,9 @@ static void expect_turn(const struct talk *talk, const char *turn) {
 }
 
 #define DELTA(delta) "{\"choices\":[{\"index\":0,\"delta\":{" delta "},\"finish_reason\":null}],\"usage\":null}"
-#define OURS                                                                                                           \
-    "{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"prompt_tokens_details\":{\"cached_tokens\":0}," \
-    "\"completion_tokens_details\":{\"reasoning_tokens\":0},\"cost\":0.000000005}"
+#define DETAILS                                                                                                        \
+    "\"prompt_tokens_details\":{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0},"
+#define OURS "{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7," DETAILS "\"cost\":0.000000005}"
 
 static void test_content(void **state) {
     struct talk talk;
