@@ -722,7 +722,8 @@ def _over_socket(relay, case, model):
 @pytest.mark.parametrize("item", recorded(), ids=lambda item: item.name)
 def test_recorded_streams_say_the_same_as_over_http(dialects, mock, item):
     model = {"anthropic": "anthropic", "gemini": "gemini"}.get(item.entry["api"].split(".")[0], "openai")
-    case = mock.case(behaviour.replay(item.data, cut_bytes=97))
+    kind = "application/json" if item.name.endswith(".json") else behaviour.SSE
+    case = mock.case(behaviour.replay(item.data, content_type=kind, cut_bytes=97))
     text, finish, usage = _over_sse(dialects, case, model)
     got_text, got_finish, got_usage = _over_socket(dialects, case, model)
     assert (got_text, got_finish) == (text, finish)
