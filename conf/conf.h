@@ -140,6 +140,7 @@ struct conf {
         int64_t heartbeat_ms;
         int64_t resume_window_ms;
         int64_t resume_buffer_bytes;
+        int64_t resume_memory_bytes;
         int64_t reserve_slice_tokens;
         enum conf_on_disconnect on_disconnect;
     } streams;
@@ -167,7 +168,7 @@ struct conf {
         enum log_level level;
     } log;
     int64_t budget_warning_percent; /* 0: no warnings */
-    int64_t requests_retention_ms; /* 0: for ever */
+    int64_t requests_retention_ms;  /* 0: for ever */
     struct {
         char *redis; /* a secret may stand in it; NULL without a cluster */
         char *node;

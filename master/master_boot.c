@@ -16,6 +16,7 @@
 #include "master/master_generation.h"
 #include "master/master_spawn.h"
 #include "master/process_title.h"
+#include "shm/shm_journal.h"
 #include "shm/shm_replays.h"
 #include "store/state_lock.h"
 
@@ -142,6 +143,14 @@ static bool open_seat_wakes(struct master *master, struct buffer *error) {
     return true;
 }
 
+static bool make_journal(struct master *master, const struct conf *conf, struct buffer *error) {
+    master->journal_fd = shm_journal_make(conf->streams.resume_memory_bytes);
+    if (master->journal_fd < 0) {
+        buffer_format(error, "streams.resume_memory: cannot make a memory file: %s", strerror(errno));
+    }
+    return master->journal_fd >= 0;
+}
+
 static bool watch(const struct master *master, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     return epoll_ctl(master->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
@@ -181,7 +190,7 @@ static bool make_all(struct master *master, struct conf *conf, struct buffer *er
         buffer_format(error, "start: %s", strerror(errno));
         return false;
     }
-    return make_segment(master, conf, error) && open_seat_wakes(master, error) &&
+    return make_segment(master, conf, error) && open_seat_wakes(master, error) && make_journal(master, conf, error) &&
            master_generation_claim(master, generation, error) && open_log(master, conf, error);
 }
 
@@ -196,6 +205,7 @@ static void preset(struct master *master, const struct master_options *options, 
                               .epoll_fd = -1,
                               .alive_fds = {-1, -1},
                               .ledger_wake_fd = -1,
+                              .journal_fd = -1,
                               .watchdog_off = getenv("TOLLGATE_NO_WATCHDOG") != NULL,
                               .now_mono_ns = clock_mono_ns()};
     master->log.output.fd = -1;
@@ -264,6 +274,7 @@ void master_boot_undo(struct master *master, bool remove_segment) {
         close_descriptor(master->seat_wake_fds[seat]);
     }
     free(master->seat_wake_fds);
+    close_descriptor(master->journal_fd);
     close_descriptor(master->epoll_fd);
     close_descriptor(master->state_fd);
     if (master->lock_fd >= 0) {

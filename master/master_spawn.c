@@ -64,6 +64,7 @@ static void fill_heritage(struct heritage *heritage, const struct master *master
     heritage->ledger_wake_fd = master->ledger_wake_fd;
     heritage->seat_wake_fds = master->seat_wake_fds;
     heritage->seat_wake_count = master->seat_wake_count;
+    heritage->journal_fd = master->journal_fd;
     heritage->state_fd = master->state_fd;
     memcpy(heritage->upstream_rows, generation->upstream_rows, sizeof(heritage->upstream_rows));
     memcpy(heritage->ticket_key, master->ticket_key, sizeof(heritage->ticket_key));
@@ -82,6 +83,9 @@ static void close_foreign_descriptors(const struct heritage *heritage, enum mast
     keep(&kept, heritage->ledger_wake_fd);
     keep(&kept, heritage->state_fd);
     keep(&kept, lock_fd);
+    if (role == ROLE_WORKER) {
+        keep(&kept, heritage->journal_fd);
+    }
     for (uint32_t seat = 0; role == ROLE_WORKER && seat < heritage->seat_wake_count; seat++) {
         keep(&kept, heritage->seat_wake_fds[seat]);
     }

@@ -98,6 +98,7 @@ struct master {
     int ledger_wake_fd;
     int *seat_wake_fds; /* one a seat of the segment */
     uint32_t seat_wake_count;
+    int journal_fd;
     unsigned char ticket_key[HERITAGE_TICKET_KEY_BYTES];
     struct master_child *children;
     struct master_post ledger;

@@ -32,8 +32,9 @@ struct heritage {
     const int *seat_wake_fds; /* an eventfd a seat: something that its worker waits for has happened. Workers write and
                                  read */
     uint32_t seat_wake_count;
-    int state_fd;                                        /* the state directory */
-    uint32_t upstream_rows[SHM_UPSTREAMS];               /* conf.upstreams[i] -> row in the segment */
+    int journal_fd;                        /* workers: the answers that may be asked for again (shm_journal.h) */
+    int state_fd;                          /* the state directory */
+    uint32_t upstream_rows[SHM_UPSTREAMS]; /* conf.upstreams[i] -> row in the segment */
     unsigned char ticket_key[HERITAGE_TICKET_KEY_BYTES]; /* TLS session tickets, the same in every worker */
 };
 

@@ -9,6 +9,7 @@
 #include "worker/limits.h"
 #include "worker/queue.h"
 #include "worker/reply.h"
+#include "worker/resume.h"
 #include "worker/route.h"
 #include "worker/worker_state.h"
 
@@ -109,6 +110,17 @@ static bool server_takes_work(const struct worker *worker) {
            atomic_load_explicit(&header->ledger_refuses, memory_order_relaxed) == 0;
 }
 
+void admit_claim_id(struct request *request) {
+    if (!request->id_from_client || request->id_claimed) {
+        return;
+    }
+    request->id_claimed = shm_id_claim(request->worker->map, request->key.tenant_index, request->id);
+    if (!request->id_claimed) {
+        request->id_from_client = false;
+        reply_make_id(request->id);
+    }
+}
+
 static struct verdict take_slot(struct request *request) {
     struct worker *worker = request->worker;
     request->slot = shm_slot_take(worker->slots);
@@ -116,10 +128,7 @@ static struct verdict take_slot(struct request *request) {
         limits_return(request);
         return verdict_of(ERROR_overloaded);
     }
-    if (request->id_from_client && !shm_id_claim(worker->map, request->key.tenant_index, request->id)) {
-        request->id_from_client = false;
-        reply_make_id(request->id);
-    }
+    admit_claim_id(request);
     request->shared = shm_slot(worker->map, worker->heritage->seat, (uint32_t)request->slot);
     fill_record(request);
     shm_slot_go_live(worker->slots, request->slot);
@@ -135,7 +144,7 @@ static struct verdict check(struct request *request) {
     if (verdict.kind == ERROR_NONE && !admit_may_price(request, request->model_asked)) {
         verdict = verdict_of(ERROR_model_not_priced);
     }
-    return verdict;
+    return verdict.kind == ERROR_NONE ? resume_begin(request) : verdict;
 }
 
 /* Takes the limits, unless others of its key stand before it. */
@@ -158,6 +167,9 @@ struct verdict admit_request(struct request *request) {
     if (!request->is_checked) {
         verdict = check(request);
         request->is_checked = verdict.kind == ERROR_NONE;
+    }
+    if (verdict.kind == ERROR_NONE && request->reader != NULL) {
+        return verdict; /* another request's answer is this one's too: nothing is taken */
     }
     if (verdict.kind == ERROR_NONE) {
         verdict = take_turn(request);

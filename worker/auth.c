@@ -7,25 +7,13 @@
 #include "shm/shm_replays.h"
 #include "worker/client_address.h"
 #include "worker/endpoints.h"
+#include "worker/query.h"
 #include "worker/signature.h"
 #include "worker/worker_state.h"
 #include "worker/ws_handshake.h"
 
 /* A used signature is remembered for this long after it has ceased to be good: the clock may be set back a little. */
 enum { REPLAY_MARGIN_S = 30 };
-
-static struct span query_parameter(struct span query, const char *name) {
-    size_t name_len = strlen(name);
-    while (query.len != 0) {
-        const char *and = memchr(query.base, '&', query.len);
-        size_t len = and != NULL ? (size_t)(and-query.base) : query.len;
-        if (len > name_len && query.base[name_len] == '=' && memcmp(query.base, name, name_len) == 0) {
-            return span_of(query.base + name_len + 1, len - name_len - 1);
-        }
-        query = span_skip(query, and != NULL ? len + 1 : len);
-    }
-    return SPAN_EMPTY;
-}
 
 static struct span bearer(struct span value) {
     value = span_trim(value);
@@ -68,11 +56,13 @@ static struct verdict pick_credential(const struct auth_sources *sources, struct
 static struct auth_sources sources_of(const struct request *request) {
     const struct front *front = request->front;
     bool is_open = endpoint_takes_query_key(request->endpoint);
+    struct span query_key = SPAN_EMPTY;
+    (void)query_find(is_open ? request->input.query : SPAN_EMPTY, "api_key", &query_key);
     return (struct auth_sources){
         .authorization = front->driver->header(front, "authorization"),
         .x_api_key = front->driver->header(front, "x-api-key"),
         .api_key = front->driver->header(front, "api-key"),
-        .query_key = is_open ? query_parameter(request->input.query, "api_key") : SPAN_EMPTY,
+        .query_key = query_key,
         .protocol_key = is_open ? ws_handshake_key(front->driver->header(front, "sec-websocket-protocol")) : SPAN_EMPTY,
     };
 }

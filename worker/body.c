@@ -6,6 +6,8 @@
 #include "worker/gemini_request.h"
 #include "worker/messages_to_chat.h"
 #include "worker/plain_request.h"
+#include "worker/query.h"
+#include "worker/resume.h"
 #include "worker/tokenizer.h"
 #include "worker/worker_state.h"
 
@@ -13,16 +15,8 @@
 enum { UNKNOWN_MAX_TOKENS = 8192 };
 
 static bool query_asks_stream(struct span query) {
-    while (query.len != 0) {
-        const char *and = memchr(query.base, '&', query.len);
-        size_t len = and != NULL ? (size_t)(and-query.base) : query.len;
-        struct span pair = span_of(query.base, len);
-        if (span_is(pair, "stream=true") || span_is(pair, "stream=1")) {
-            return true;
-        }
-        query = span_skip(query, and != NULL ? len + 1 : len);
-    }
-    return false;
+    struct span value = SPAN_EMPTY;
+    return query_find(query, "stream", &value) && (span_is(value, "true") || span_is(value, "1"));
 }
 
 static bool is_json_content(struct span type) {
@@ -87,6 +81,10 @@ struct verdict body_read(struct request *request) {
     if (request->input.body.len > (size_t)most_bytes) {
         return verdict_with(ERROR_body_too_large, NULL, "The request body is larger than the %lld bytes allowed here.",
                             (long long)most_bytes);
+    }
+    struct verdict verdict = resume_keep_body(request);
+    if (verdict.kind != ERROR_NONE) {
+        return verdict;
     }
     if (!read_by_form(request, &wrong)) {
         return wrong.code != NULL ? body_verdict(&wrong) : verdict_of(ERROR_overloaded);

@@ -31,7 +31,7 @@ struct span client_form_heartbeat(enum client_form form) {
 }
 
 void client_form_write_error(const struct request *request, int status, struct buffer *out) {
-    if (client_form_of(request) == CLIENT_MESSAGES) {
+    if (request->form == CLIENT_MESSAGES) {
         messages_error_write(status, verdict_text(&request->verdict), request->id, out);
     } else {
         verdict_write_json(&request->verdict, out);
@@ -52,7 +52,7 @@ static void write_responses_error(const struct verdict *verdict, struct buffer *
 }
 
 void client_form_write_error_event(const struct request *request, struct buffer *out) {
-    switch (client_form_of(request)) {
+    switch (request->form) {
     case CLIENT_MESSAGES:
         messages_error_write_event(verdict_status(&request->verdict), verdict_text(&request->verdict), request->id,
                                    out);
@@ -96,7 +96,7 @@ static void write_messages_end(const struct request *request, struct buffer *out
 }
 
 void client_form_write_end(const struct request *request, struct buffer *out) {
-    if (client_form_of(request) == CLIENT_MESSAGES) {
+    if (request->form == CLIENT_MESSAGES) {
         write_messages_end(request, out);
         return;
     }

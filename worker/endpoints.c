@@ -7,6 +7,7 @@
 #include "worker/body.h"
 #include "worker/endpoint_key.h"
 #include "worker/reply.h"
+#include "worker/resume.h"
 #include "worker/worker_state.h"
 #include "worker/ws_handshake.h"
 
@@ -18,6 +19,7 @@ struct endpoint {
     bool is_prefix; /* something non-empty follows the path */
     bool needs_key;
     bool takes_query_key;
+    bool is_stream;            /* a GET that only makes sense with its body: no HEAD */
     int number;                /* enum shm_endpoint, 0: answered here */
     const char *upstream_path; /* NULL: answered here */
     struct verdict (*answer)(struct request *request);
@@ -189,6 +191,20 @@ static const struct endpoint endpoints[] = {
      .needs_key = true,
      .number = SHM_ENDPOINT_CHAT_COMPLETIONS,
      .upstream_path = "/chat/completions"},
+    {.method = "GET",
+     .path = "/v1/stream",
+     .needs_key = true,
+     .takes_query_key = true,
+     .is_stream = true,
+     .number = SHM_ENDPOINT_STREAM,
+     .upstream_path = "/chat/completions"},
+    {.method = "GET",
+     .path = "/v1/streams/",
+     .is_prefix = true,
+     .needs_key = true,
+     .takes_query_key = true,
+     .is_stream = true,
+     .answer = resume_answer},
     {.method = "POST",
      .path = "/v1/messages",
      .needs_key = true,
@@ -235,6 +251,14 @@ static const struct endpoint message = {.method = "POST",
                                         .number = SHM_ENDPOINT_WEBSOCKET,
                                         .upstream_path = "/chat/completions"};
 
+/* GET /v1/stream with the id of an event it had: never a new completion. */
+static const struct endpoint stream_again = {.method = "GET",
+                                             .path = "/v1/stream",
+                                             .needs_key = true,
+                                             .takes_query_key = true,
+                                             .is_stream = true,
+                                             .answer = resume_answer};
+
 static const struct endpoint preflight = {.method = "OPTIONS", .path = "*", .answer = answer_preflight};
 
 static bool path_matches(const struct endpoint *endpoint, struct span path) {
@@ -245,7 +269,8 @@ static bool path_matches(const struct endpoint *endpoint, struct span path) {
 }
 
 static bool method_matches(const struct endpoint *endpoint, struct span method) {
-    return span_is(method, endpoint->method) || (span_is(method, "HEAD") && strcmp(endpoint->method, "GET") == 0);
+    return span_is(method, endpoint->method) ||
+           (span_is(method, "HEAD") && strcmp(endpoint->method, "GET") == 0 && !endpoint->is_stream);
 }
 
 struct verdict endpoint_find(struct request *request) {
@@ -266,7 +291,8 @@ struct verdict endpoint_find(struct request *request) {
         path_found = true;
         request->allowed_method = endpoints[i].method;
         if (method_matches(&endpoints[i], request->input.method)) {
-            request->endpoint = &endpoints[i];
+            bool comes_back = endpoints[i].number == SHM_ENDPOINT_STREAM && resume_is_asked(request);
+            request->endpoint = comes_back ? &stream_again : &endpoints[i];
             return verdict_of(ERROR_NONE);
         }
     }

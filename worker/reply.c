@@ -203,13 +203,17 @@ void reply_empty(struct request *request, int status) {
     request->front->driver->answer(request->front, &reply, SPAN_EMPTY);
 }
 
-void reply_start_stream(struct request *request) {
+void reply_start_stream(struct request *request) { reply_start_stream_of(request, NULL, NULL); }
+
+void reply_start_stream_of(struct request *request, const char *model, const char *upstream) {
     if (request->head_sent || request->front == NULL) {
         return;
     }
     request->head_sent = true;
     struct reply reply;
     reply_begin(request, &reply, 200);
+    reply_add(&reply, "x-tollgate-model", model);
+    reply_add(&reply, "x-tollgate-upstream", upstream);
     reply_add(&reply, "content-type", "text/event-stream");
     reply_add(&reply, "cache-control", "no-cache");
     reply_add(&reply, "x-accel-buffering", "no");

@@ -22,6 +22,9 @@ void reply_empty(struct request *request, int status);
 /* The head of an event stream, once. */
 void reply_start_stream(struct request *request);
 
+/* The same where another request's try says who serves (texts may be NULL). */
+void reply_start_stream_of(struct request *request, const char *model, const char *upstream);
+
 /* The request's verdict: as a whole answer, or as the stream's error event. */
 void reply_error(struct request *request);
 

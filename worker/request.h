@@ -25,6 +25,8 @@
 
 struct worker;
 struct endpoint;
+struct journal_front;
+struct journal_reader;
 struct dialect;
 
 enum request_state {
@@ -107,6 +109,13 @@ struct request {
     char id[SHM_REQUEST_ID_BYTES];
     char log_path[64]; /* for the access line; the input is gone by then */
     bool id_from_client;
+    bool id_claimed; /* and nobody else of its tenant may use it */
+
+    struct journal_front *journal; /* what its answer is kept by, which is its front then (journal_front.h) */
+    struct journal_front *fed_by;  /* it only carries the client of the request with this front (FOLLOW) */
+    struct journal_reader *reader; /* it reads another request's answer (FOLLOW, journal_reader.h) */
+    bool is_carrier;               /* it was made by request_split: no line in the access log */
+    struct buffer own_body;        /* its body, where that must outlive the client */
 
     bool has_key;
     uint32_t key_index;
@@ -169,6 +178,10 @@ struct request {
 
 /* Makes a request for a front and links both. Runs at the end of this turn. NULL: no memory. */
 MUST_CHECK struct request *request_new(struct worker *worker, struct front *front, const struct request_input *input);
+
+/* Leaves the client's link to a new request in FOLLOW, which is returned; this request needs another front then. NULL:
+ * no memory, nothing has changed. */
+MUST_CHECK struct request *request_split(struct request *request);
 
 /* Front: the client has gone; both links are cut. The input's spans are void from now on. */
 void request_client_gone(struct request *request);

@@ -6,6 +6,8 @@
 #include "worker/admit.h"
 #include "worker/auth.h"
 #include "worker/endpoints.h"
+#include "worker/journal_front.h"
+#include "worker/journal_reader.h"
 #include "worker/queue.h"
 #include "worker/relay.h"
 #include "worker/reply.h"
@@ -100,7 +102,9 @@ static enum step_result step_auth(struct request *request) {
 static enum step_result step_local(struct request *request) {
     struct verdict verdict = endpoint_answer(request);
     request->verdict = verdict;
-    request_goto(request, verdict.kind != ERROR_NONE ? REQUEST_fail : REQUEST_settle);
+    request_goto(request, verdict.kind != ERROR_NONE ? REQUEST_fail
+                          : request->reader != NULL  ? REQUEST_follow
+                                                     : REQUEST_settle);
     return STEP_MORE;
 }
 
@@ -125,9 +129,18 @@ static enum step_result step_admit(struct request *request) {
         return STEP_MORE;
     }
     queue_leave(request);
+    if (request->reader != NULL) {
+        request_goto(request, REQUEST_follow);
+        return STEP_MORE;
+    }
     relay_begin(request);
     request_goto(request, REQUEST_send);
     return STEP_MORE;
+}
+
+static enum step_result step_follow(struct request *request) {
+    journal_reader_go_on(request);
+    return STEP_WAIT;
 }
 
 static enum step_result step_queue(struct request *request) {
@@ -227,9 +240,13 @@ static enum step_result step_dead(struct request *request) {
     loop_timer_clear(loop, &request->deadline);
     loop_timer_clear(loop, &request->heartbeat);
     loop_task_cancel(loop, &request->task);
+    journal_front_leave(request);
+    journal_front_close(request);
+    journal_reader_close(request);
     unlink_request(request);
     relay_free(request);
     buffer_fini(&request->upstream_body);
+    buffer_fini(&request->own_body);
     arena_fini(&request->arena);
     request->magic = 0;
     free(request);
@@ -237,11 +254,11 @@ static enum step_result step_dead(struct request *request) {
 }
 
 static enum step_result (*const steps[REQUEST_STATES])(struct request *request) = {
-    [REQUEST_body] = step_body,       [REQUEST_auth] = step_auth,   [REQUEST_local] = step_local,
-    [REQUEST_admit] = step_admit,     [REQUEST_queue] = step_queue, [REQUEST_send] = step_send,
-    [REQUEST_backoff] = step_backoff, [REQUEST_head] = step_head,   [REQUEST_stream] = step_stream,
-    [REQUEST_orphan] = step_orphan,   [REQUEST_fail] = step_fail,   [REQUEST_settle] = step_settle,
-    [REQUEST_dead] = step_dead,
+    [REQUEST_body] = step_body,       [REQUEST_auth] = step_auth,     [REQUEST_local] = step_local,
+    [REQUEST_admit] = step_admit,     [REQUEST_queue] = step_queue,   [REQUEST_send] = step_send,
+    [REQUEST_backoff] = step_backoff, [REQUEST_head] = step_head,     [REQUEST_stream] = step_stream,
+    [REQUEST_orphan] = step_orphan,   [REQUEST_follow] = step_follow, [REQUEST_fail] = step_fail,
+    [REQUEST_settle] = step_settle,   [REQUEST_dead] = step_dead,
 };
 
 static void drive(struct request *request) {
@@ -288,17 +305,15 @@ static void on_deadline(struct loop_timer *timer) {
 
 static void on_heartbeat(struct loop_timer *timer) { relay_heartbeat(REQUEST_OF(timer, heartbeat)); }
 
-struct request *request_new(struct worker *worker, struct front *front, const struct request_input *input) {
+/* A request of the worker's, not linked to any front. */
+static struct request *make_request(struct worker *worker, const char *client) {
     struct request *request = calloc(1, sizeof(*request));
     if (request == NULL) {
         return NULL;
     }
     request->magic = REQUEST_MAGIC;
-    request->state = REQUEST_body;
-    request->posted = REQUEST_body;
+    request->posted = REQUEST_STATES;
     request->worker = worker;
-    request->front = front;
-    request->input = *input;
     request->slot = -1;
     request->pair_row = SHM_NO_ROW;
     request->queue.place = -1;
@@ -307,22 +322,59 @@ struct request *request_new(struct worker *worker, struct front *front, const st
     request->task.run = on_turn_end;
     request->deadline.on_fire = on_deadline;
     request->heartbeat.on_fire = on_heartbeat;
-    (void)span_copy(span_text(input->client), request->client, sizeof(request->client));
-    request->input.client = request->client;
-    (void)span_copy(input->path, request->log_path, sizeof(request->log_path));
+    (void)span_copy(span_text(client), request->client, sizeof(request->client));
     arena_init(&request->arena, REQUEST_ARENA_BYTES);
     buffer_init(&request->upstream_body, (size_t)worker->conf->request_limits.body_bytes + 4096);
+    buffer_init(&request->own_body, (size_t)worker->conf->request_limits.body_bytes + 4096);
     request->next = worker->requests;
     if (request->next != NULL) {
         request->next->previous = request;
     }
     worker->requests = request;
     worker->request_count++;
+    return request;
+}
+
+struct request *request_new(struct worker *worker, struct front *front, const struct request_input *input) {
+    struct request *request = make_request(worker, input->client);
+    if (request == NULL) {
+        return NULL;
+    }
+    request->state = REQUEST_body;
+    request->posted = REQUEST_body;
+    request->front = front;
+    request->input = *input;
+    request->input.client = request->client;
+    (void)span_copy(input->path, request->log_path, sizeof(request->log_path));
     worker_count(worker, SHM_COUNTER_requests, 1);
     front->request = request;
     reply_choose_id(request);
     loop_defer(worker->loop, &request->task);
     return request;
+}
+
+struct request *request_split(struct request *request) {
+    struct request *carrier = make_request(request->worker, request->client);
+    if (carrier == NULL) {
+        return NULL;
+    }
+    carrier->state = REQUEST_follow;
+    carrier->is_carrier = true;
+    carrier->endpoint = request->endpoint;
+    carrier->form = request->form;
+    carrier->input = request->input;
+    carrier->input.client = carrier->client;
+    carrier->has_key = request->has_key;
+    carrier->key_index = request->key_index;
+    carrier->key = request->key;
+    carrier->tenant = request->tenant;
+    memcpy(carrier->id, request->id, sizeof(carrier->id));
+    memcpy(carrier->log_path, request->log_path, sizeof(carrier->log_path));
+    carrier->front = request->front;
+    carrier->front->request = carrier;
+    request->front = NULL;
+    request->input.method = request->input.path = request->input.query = request->input.target = SPAN_EMPTY;
+    return carrier;
 }
 
 void request_client_gone(struct request *request) {
@@ -353,4 +405,12 @@ void request_cancel(struct request *request) {
     }
 }
 
-void request_drained(struct request *request) { relay_resume(request); }
+void request_drained(struct request *request) {
+    if (request->fed_by != NULL) {
+        journal_front_drained(request->fed_by);
+    } else if (request->reader != NULL) {
+        journal_reader_go_on(request);
+    } else {
+        relay_resume(request);
+    }
+}

@@ -7,6 +7,7 @@
 #include "shm/shm_ids.h"
 #include "worker/budget.h"
 #include "worker/endpoints.h"
+#include "worker/journal_front.h"
 #include "worker/limits.h"
 #include "worker/queue.h"
 #include "worker/worker_state.h"
@@ -158,7 +159,13 @@ static void record_overhead(struct request *request) {
 void settle_request(struct request *request) {
     struct worker *worker = request->worker;
     if (request->slot < 0) {
-        write_access_line(request, NULL);
+        journal_front_settled(request, false);
+        if (request->id_claimed) {
+            shm_id_forget(worker->map, request->key.tenant_index, request->id);
+        }
+        if (!request->is_carrier) {
+            write_access_line(request, NULL);
+        }
         return;
     }
     finish_record(request);
@@ -173,6 +180,7 @@ void settle_request(struct request *request) {
     if (request->attempts == 0 && request->id_from_client) {
         shm_id_forget(worker->map, request->key.tenant_index, request->id);
     }
+    journal_front_settled(request, request->attempts > 0 && is_billed(request));
     record_overhead(request);
     write_access_line(request, record);
     shm_slot_settle(worker->slots, request->slot);

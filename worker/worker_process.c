@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/front_listen.h"
+#include "worker/journal.h"
 #include "worker/worker_state.h"
 #include "worker/worker_wake.h"
 
@@ -64,6 +65,7 @@ static void on_second(struct loop_timer *timer) {
     struct worker *worker = WORKER_OF(timer, second);
     int64_t now_mono_ns = clock_mono_ns();
     atomic_store_explicit(&worker->seat->heartbeat_mono_ns, now_mono_ns, memory_order_relaxed);
+    journal_keep_up(worker, now_mono_ns);
     if (worker->refusing ? worker->requests == NULL : worker->draining) {
         front_close_idle(worker->front, worker->refusing ? 0 : RELOAD_IDLE_NS);
     }
@@ -178,6 +180,7 @@ int worker_main(struct heritage *heritage) {
         return CHILD_EXIT_CONFIGURATION;
     }
     atomic_store(&worker.seat->pid, getpid());
+    journal_open(&worker);
     atomic_store(&worker.seat->state, SHM_SEAT_LIVE); /* in one order with the epoch, read next */
     on_second(&worker.second);
     if (write(heritage->ready_fd, "1", 1) != 1) {

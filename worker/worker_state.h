@@ -14,6 +14,7 @@
 
 struct front_side;
 struct websocket;
+struct journal;
 
 struct worker {
     struct heritage *heritage;
@@ -26,6 +27,7 @@ struct worker {
     int trusted_proxy_count;
     struct front_side *front; /* listeners, TLS, h2o (front_listen.c) */
     struct shm_slots *slots;
+    struct journal *journal; /* answers that may be asked for again; NULL: none are kept (journal.h) */
     struct json_doc scratch; /* for whoever parses JSON in this turn */
     struct buffer scratch_text;
     struct websocket *websockets; /* open ones (front_websocket.c) */

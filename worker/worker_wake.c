@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "worker/journal.h"
 #include "worker/queue.h"
 #include "worker/worker_state.h"
 
@@ -12,6 +13,7 @@ static void on_wake(struct loop_watch *watch, uint32_t events) {
     (void)events;
     (void)!read(watch->fd, &count, sizeof(count));
     queue_look_again(worker);
+    journal_go_on(worker);
 }
 
 void worker_wake_init(struct worker *worker) { worker->wake = (struct loop_watch){.on_event = on_wake, .fd = -1}; }

@@ -146,8 +146,8 @@ static struct verdict upgrade(struct request *request, enum ws_form form) {
 }
 
 struct verdict ws_handshake_chat(struct request *request) {
-    struct span dialect = query_find(request->input.query, "dialect");
-    if (dialect.base == NULL || span_is(dialect, "content")) {
+    struct span dialect = SPAN_EMPTY;
+    if (!query_find(request->input.query, "dialect", &dialect) || span_is(dialect, "content")) {
         return upgrade(request, WS_FORM_CONTENT);
     }
     if (span_is(dialect, "stream")) {

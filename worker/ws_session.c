@@ -415,8 +415,9 @@ bool ws_session_init(struct ws_session *session, const struct ws_wire *wire, str
     struct worker *worker = request->worker;
     *session = (struct ws_session){.worker = worker, .wire = wire, .form = form, .reap.run = on_reap};
     (void)span_copy(span_text(request->client), session->client, sizeof(session->client));
-    if (form == WS_FORM_CHUNKS) {
-        (void)!query_decode(query_find(request->input.query, "model"), session->model, sizeof(session->model));
+    struct span model = SPAN_EMPTY;
+    if (form == WS_FORM_CHUNKS && query_find(request->input.query, "model", &model)) {
+        (void)!query_copy(model, session->model, sizeof(session->model));
     }
     buffer_init(&session->text, TEXT_BYTES_MOST);
     ws_memory_init(&session->memory, (size_t)worker->conf->request_limits.body_bytes);

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 
-#include "worker/query.h"
 #include "worker/ws_handshake.h"
 
 enum { BODY_BYTES = 1 << 16 };
@@ -292,23 +291,6 @@ static void test_subprotocols(void **state) {
     }
 }
 
-static void test_queries(void **state) {
-    const struct span query = SPAN_LITERAL("a=1&bb=2&b=%41+%zz%4&c&=x&d=&a=9");
-    char text[8];
-    (void)state;
-    assert_true(span_is(query_find(query, "a"), "1"));
-    assert_true(span_is(query_find(query, "bb"), "2"));
-    assert_true(query_find(query, "c").base != NULL && query_find(query, "c").len == 0);
-    assert_true(query_find(query, "d").base != NULL && query_find(query, "d").len == 0);
-    assert_null(query_find(query, "x").base);
-    assert_true(query_decode(query_find(query, "b"), text, sizeof(text)));
-    assert_string_equal(text, "A %zz%4");
-    assert_false(query_decode(SPAN_LITERAL("12345678"), text, sizeof(text)));
-    assert_string_equal(text, "");
-    assert_false(query_decode(SPAN_LITERAL("a%00b"), text, sizeof(text)));
-    assert_true(query_decode(SPAN_EMPTY, text, sizeof(text)));
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types_and_ids),
@@ -323,7 +305,6 @@ int main(void) {
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_clean),
         cmocka_unit_test(test_subprotocols),
-        cmocka_unit_test(test_queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
