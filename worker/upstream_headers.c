@@ -76,6 +76,12 @@ static int64_t parse_count(struct span text) {
     return thousandths > 0 ? thousandths / 1000 : 0;
 }
 
+/* One encoding, of those that cost little to undo; several might be a bomb. */
+static bool is_undone(struct span encoding) {
+    return span_is_nocase(encoding, "identity") || span_is_nocase(encoding, "gzip") ||
+           span_is_nocase(encoding, "x-gzip") || span_is_nocase(encoding, "deflate");
+}
+
 static void read_content(struct upstream_head *head, struct span value) {
     bool stream = value.len >= 17 && strncasecmp(value.base, "text/event-stream", 17) == 0;
     bool json = value.len >= 16 && strncasecmp(value.base, "application/json", 16) == 0;
@@ -122,7 +128,8 @@ void upstream_headers_read(struct upstream_head *head, struct span line) {
     }
     value = value_of(line, "content-encoding");
     if (value.len != 0) {
-        head->encoded = !span_is_nocase(value, "identity");
+        head->encoded |= !is_undone(value) || head->zipped;
+        head->zipped |= !span_is_nocase(value, "identity");
         return;
     }
     value = value_of(line, "retry-after-ms");

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import time
+import zlib
 
 from mock import openai
 
@@ -254,6 +255,18 @@ def gzipped(body):
     """A body that is compressed although nobody asked for it."""
     data = gzip.compress(body if isinstance(body, bytes) else json.dumps(body).encode())
     return json_answer(data, headers=[("content-encoding", "gzip")])
+
+
+def zipped_stream(events, encoding="gzip"):
+    """Events that are compressed although nobody asked for it, each flushed so that it can be read when it comes."""
+    async def answer(exchange):
+        packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+        await exchange.head(200, [("content-encoding", encoding)], SSE, chunked=True)
+        for event in events:
+            await exchange.part(packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await exchange.part(packer.flush())
+        await exchange.finish()
+    return answer
 
 
 def early_hints(inner, count=3):

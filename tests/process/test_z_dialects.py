@@ -24,6 +24,7 @@ GOOD_STREAMS = [item for item in STREAMS if item.ends_well and "prompt-blocked" 
                 and "error" not in item.name]
 BAD_STREAMS = [item for item in STREAMS if not item.ends_well or "error" in item.name]
 BODIES = of("anthropic.", "json") + of("gemini.", "json")
+GEMINI_BODY = next((item for item in of("gemini.", "json") if item.expected["finish_reason_openai"] == "stop"), None)
 ANTHROPIC_STREAMS = [item for item in of("anthropic.", "stream") if item.ends_well]
 OPENAI_STREAMS = [item for item in fixtures.chat_streams() if item.ends_well and item.expected["finish_reason_openai"]]
 
@@ -271,6 +272,42 @@ def test_what_cannot_be_said_is_refused_by_name(dialects, mock, client):
     assert case.count == 0
 
 
+@pytest.mark.parametrize("field, value", [
+    ("service_tier", "flex"), ("store", True), ("prediction", {"type": "content", "content": "a"}),
+    ("audio", {"voice": "alloy", "format": "mp3"}), ("guided_regex", "a+"),
+    ("verbosity", "high"), ("web_search_options", {})])
+def test_what_gemini_cannot_be_told_is_refused_by_name(dialects, mock, client, field, value):
+    case = mock.case(behaviour.chat())
+    refused = dialects.chat(client, case.body("google", **{field: value}))
+    assert refused.status == 400 and refused.json()["error"]["param"] == field and case.count == 0
+
+
+def test_fields_that_change_no_answer_are_left_out_for_gemini(dialects, mock, client):
+    case = replay(mock, GEMINI_BODY)
+    answer = dialects.chat(client, case.body("google", user="u", store=False, service_tier="auto", metadata={"a": "b"},
+                                             prompt_cache_key="k", safety_identifier="s", n=1, logprobs=False,
+                                             top_logprobs=None, stream_options=None, parallel_tool_calls=True))
+    assert answer.status == 200
+    assert set(case.last.json()) == {"contents", "generationConfig"}
+
+
+def test_top_k_reaches_the_dialect_that_has_it(dialects, mock, client):
+    case = replay(mock, GEMINI_BODY)
+    dialects.request("POST", MESSAGES, client, body=case.body("google", max_tokens=10, top_k=7))
+    assert case.last.json()["generationConfig"]["topK"] == 7
+    case = mock.case(behaviour.chat())
+    dialects.request("POST", MESSAGES, client, body=case.body("gpt", max_tokens=10, top_k=7))
+    assert "top_k" not in case.last.json()
+
+
+def test_thinking_that_nobody_signed_goes_to_no_other_provider(dialects, mock, client):
+    case = mock.case(behaviour.chat())
+    said = [{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": "a"}]
+    body = case.body("gpt", max_tokens=10)
+    body["messages"] += [{"role": "assistant", "content": said}, {"role": "user", "content": "go on"}]
+    assert dialects.request("POST", MESSAGES, client, body=body).status == 200
+    assert case.last.json()["messages"][-2] == {"role": "assistant", "content": "a"}
+
 def test_another_route_may_have_what_one_has_not(dialects, mock, client):
     case = mock.case(behaviour.chat())
     answer = dialects.chat(client, case.body("claude-or-gpt", logit_bias={"50256": -100}))
@@ -372,3 +409,58 @@ def test_events_of_another_dialect_are_a_named_error(dialects, mock, client, mod
     answer = dialects.chat(client, case.body(model, stream=True))
     assert answer.status == 502
     assert answer.json()["error"]["code"] in ("upstream_invalid_response", "upstream_error")
+
+
+def test_without_a_cap_a_translated_answer_gets_the_affordable_one(dialects, mock):
+    """Not streaming: what the provider may write is what is held."""
+    dialects.create_tenant("affordable")
+    key = dialects.create_key("affordable", "--budget", "0.001", "--per", "total")
+    whole = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [{"type": "text", "text": "a"}],
+             "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}
+    asked = {}
+    for model, body in [("claude", whole), ("gpt", None)]:
+        case = mock.case(behaviour.json_answer(body) if body else behaviour.chat())
+        assert dialects.chat(key, case.body(model)).status == 200
+        asked[model] = case.last.json()["max_tokens"]
+    assert 0 < asked["claude"] <= 0.001 / (config.PRICE["output"] / 1e6)
+    assert asked["gpt"] <= asked["claude"]
+
+
+def openai_calls(*arguments, finish="tool_calls"):
+    chunks = [{"index": 0, "delta": {"role": "assistant", "tool_calls": [
+        {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": "look", "arguments": text}}]},
+        "finish_reason": None} for index, text in enumerate(arguments)] + [{"index": 0, "delta": {}, "finish_reason": finish}]
+    events = [json.dumps({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [chunk]})
+              for chunk in chunks] + ["[DONE]"]
+    return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+@pytest.mark.parametrize("arguments", [("no JSON at all",), ("{no: json}",), ('{"a":1}', "[1, 2]"), ('{"a":', '{"b":2}')])
+def test_arguments_that_are_no_json_are_a_named_error(dialects, mock, client, arguments):
+    """An Anthropic client parses a call's input: a stream that carried such a one must not look complete."""
+    case = mock.case(behaviour.replay(openai_calls(*arguments)))
+    with dialects.stream(client, case.body("gpt", max_tokens=100), target=MESSAGES) as stream:
+        stream.drain()
+    assert stream.events[-1].name == "error" and stream.events[-1].json()["error"]["type"] == "api_error"
+    assert not any(event.name in ("message_stop", "message_delta") for event in stream.events)
+    assert dialects.record(stream.id)["status"] == 200
+
+
+def test_arguments_that_the_length_cut_off_are_no_error(dialects, mock, client):
+    case = mock.case(behaviour.replay(openai_calls('{"a":"b', finish="length")))
+    with dialects.stream(client, case.body("gpt", max_tokens=100), target=MESSAGES) as stream:
+        stream.drain()
+    assert read_messages(stream.events)[2] == "max_tokens"
+
+
+def test_a_large_call_is_told_whole_to_a_client_that_can_resume(dialects, mock, client):
+    """Told as text, a call's arguments grow: quotes within quotes."""
+    quotes = '"' * 2_500_000
+    body = {"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": "look", "args": {"q": quotes}}}]},
+                            "finishReason": "STOP", "index": 0}],
+            "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}}
+    raw = ("data: " + json.dumps(body, separators=(",", ":")) + "\n\n").encode()
+    case = mock.case(behaviour.replay(raw))
+    with dialects.stream(client, case.body("google", max_tokens=1000), {"x-tollgate-resume": "1"}) as stream:
+        stream.drain()
+    assert json.loads(read_chat(stream.events)[1][0]["arguments"]) == {"q": quotes}
