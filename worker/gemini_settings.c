@@ -176,12 +176,13 @@ static bool write_tool_settings(const struct json_doc *doc, struct json_writer *
     int choice = find(doc, "tool_choice");
     const char *param = is_given(doc, choice) ? "tool_choice" : "function_call";
     choice = is_given(doc, choice) ? choice : find(doc, "function_call");
-    bool has_tools = json_size(doc, find(doc, "tools")) > 0 || json_size(doc, find(doc, "functions")) > 0;
+    int tool_count = json_size(doc, find(doc, "tools")) + json_size(doc, find(doc, "functions"));
     bool is_idle = !is_given(doc, choice) || json_string_is(doc, choice, "auto") || json_string_is(doc, choice, "none");
-    if (!has_tools) {
+    if (tool_count <= 0) {
         return is_idle || chat_refuse(wrong, "invalid_value", param, "'%s' needs 'tools' to choose from.", param);
     }
-    if (json_type_of(doc, find(doc, "parallel_tool_calls")) == JSON_FALSE) {
+    bool is_one_call = tool_count == 1 && !is_idle; /* how some clients ask for an object: one call is meant */
+    if (json_type_of(doc, find(doc, "parallel_tool_calls")) == JSON_FALSE && !is_one_call) {
         return chat_refuse(wrong, "invalid_value", "parallel_tool_calls",
                            "'parallel_tool_calls' cannot be false for this model; leave it out.");
     }

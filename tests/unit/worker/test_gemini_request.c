@@ -246,6 +246,8 @@ static void tools_and_choices_are_translated(void **state) {
     expect_settings("\"tools\":[" TOOL("f") "],\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":"
                                             "\"required\",\"tools\":[" TOOL("f") "," TOOL("g") "]}}",
                     NULL, DECLARED("f") MODE("ANY", ",\"allowedFunctionNames\":[\"f\",\"g\"]") PLAIN);
+    expect_settings("\"tools\":[" TOOL("f") "],\"tool_choice\":\"required\",\"parallel_tool_calls\":false", NULL,
+                    DECLARED("f") MODE("ANY", "") PLAIN);
     expect_settings("\"functions\":[{\"name\":\"f\"}],\"function_call\":{\"name\":\"f\"}", NULL,
                     DECLARED("f") MODE("ANY", ",\"allowedFunctionNames\":[\"f\"]") PLAIN);
     expect_settings("\"tools\":[],\"tool_choice\":\"none\",\"parallel_tool_calls\":false", NULL, PLAIN);
@@ -255,6 +257,9 @@ static void tools_and_choices_are_translated(void **state) {
     expect_refused(BODY(USER, ",\"tools\":[" TOOL("f") "],\"tool_choice\":{\"allowed_tools\":{\"mode\":\"auto\"}}"),
                    "tool_choice");
     expect_refused(BODY(USER, ",\"tools\":[" TOOL("f") "],\"parallel_tool_calls\":false"), "parallel_tool_calls");
+    expect_refused(BODY(USER, ",\"tools\":[" TOOL("f") "," TOOL(
+                                  "g") "],\"tool_choice\":\"required\",\"parallel_tool_calls\":false"),
+                   "parallel_tool_calls");
     expect_refused(BODY(USER, ",\"tools\":[{\"type\":\"custom\",\"custom\":{\"name\":\"SECRET\"}}]"), "tools[0].type");
     expect_refused(BODY(USER, ",\"functions\":[{\"name\":7}]"), "functions[0].name");
 }
