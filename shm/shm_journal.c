@@ -131,6 +131,7 @@ static void fill_row(struct shm_journal_stream_sh *stream, const struct shm_jour
     atomic_store(&stream->is_whole, 0);
     atomic_store(&stream->is_broken, 0);
     atomic_store(&stream->held_back, 0);
+    atomic_store(&stream->is_cancelled, 0);
     atomic_store(&stream->expires_mono_ns, INT64_MAX);
     stream->key_index = begin->key_index;
     stream->seat = begin->seat;
@@ -139,6 +140,8 @@ static void fill_row(struct shm_journal_stream_sh *stream, const struct shm_jour
     memcpy(stream->body_hash, begin->body_hash, sizeof(stream->body_hash));
     (void)span_copy(span_text(begin->request_id), stream->request_id, sizeof(stream->request_id));
     stream->model[0] = stream->upstream[0] = stream->cost[0] = '\0';
+    stream->tokens = (struct token_counts){0};
+    stream->cost_nusd = 0;
     for (int i = 0; i < SHM_JOURNAL_READERS; i++) {
         atomic_store(&stream->readers[i].waits, 0);
         atomic_store(&stream->readers[i].pid, 0);
@@ -202,6 +205,15 @@ void shm_journal_answer_is(struct shm_journal *journal, const struct shm_journal
     atomic_store(&stream->status, status);
 }
 
+void shm_journal_owes(struct shm_journal *journal, const struct shm_journal_writer *writer,
+                      const struct token_counts *tokens, int64_t cost_nusd) {
+    struct shm_journal_stream_sh *stream = shm_journal_stream(journal, writer->id);
+    if (stream != NULL) {
+        stream->tokens = *tokens;
+        stream->cost_nusd = cost_nusd;
+    }
+}
+
 void shm_journal_end(struct shm_journal *journal, const struct shm_journal_writer *writer, bool is_broken,
                      int64_t expires_mono_ns) {
     struct shm_journal_stream_sh *stream = shm_journal_stream(journal, writer->id);
@@ -229,6 +241,7 @@ bool shm_journal_answer_of(const struct shm_journal *journal, struct shm_journal
     *out = (struct shm_journal_answer){.status = atomic_load(&stream->status)};
     out->is_whole = atomic_load(&stream->is_whole) != 0;
     out->is_broken = atomic_load(&stream->is_broken) != 0;
+    out->is_cancelled = out->is_broken && atomic_load(&stream->is_cancelled) != 0;
     out->has_ids = stream->has_ids != 0;
     out->form = stream->form;
     /* Bounded copies: the row may be given away meanwhile, which the last look finds. */
@@ -236,6 +249,8 @@ bool shm_journal_answer_of(const struct shm_journal *journal, struct shm_journal
     memcpy(out->model, stream->model, sizeof(out->model) - 1);
     memcpy(out->upstream, stream->upstream, sizeof(out->upstream) - 1);
     memcpy(out->cost, stream->cost, sizeof(out->cost) - 1);
+    out->tokens = stream->tokens;
+    out->cost_nusd = stream->cost_nusd;
     atomic_thread_fence(memory_order_seq_cst);
     return shm_journal_stream(journal, id) != NULL;
 }
@@ -290,6 +305,18 @@ bool shm_journal_is_of(const struct shm_journal *journal, struct shm_journal_id 
     const struct shm_journal_stream_sh *stream = shm_journal_stream(journal, id);
     return stream != NULL && stream->key_index == key_index &&
            memcmp(stream->body_hash, body_hash, SHM_JOURNAL_BODY_HASH_BYTES) == 0;
+}
+
+void shm_journal_cancel(struct shm_journal *journal, struct shm_journal_id id) {
+    struct shm_journal_stream_sh *stream = shm_journal_stream(journal, id);
+    if (stream != NULL && shm_journal_state_of(journal, id) == SHM_JOURNAL_RUNNING) {
+        atomic_store(&stream->is_cancelled, 1);
+    }
+}
+
+bool shm_journal_is_cancelled(const struct shm_journal *journal, struct shm_journal_id id) {
+    const struct shm_journal_stream_sh *stream = shm_journal_stream(journal, id);
+    return stream != NULL && atomic_load(&stream->is_cancelled) != 0;
 }
 
 uint32_t shm_journal_count(const struct shm_journal *journal, struct shm_journal_id id) {

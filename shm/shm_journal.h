@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/money.h"
 #include "shm/shm_layout.h"
 
 enum {
@@ -83,15 +84,18 @@ struct shm_journal_cursor {
 
 /* How an answer is: copied out whole. */
 struct shm_journal_answer {
-    uint32_t status; /* 0: nothing has been answered yet */
-    bool is_whole;   /* one record: the body of an answer that is no stream */
-    bool is_broken;  /* the stream ended so that it shall look broken */
+    uint32_t status;   /* 0: nothing has been answered yet */
+    bool is_whole;     /* one record: the body of an answer that is no stream */
+    bool is_broken;    /* the stream ended so that it shall look broken */
+    bool is_cancelled; /* because one of its clients cancelled it */
     bool has_ids;
     uint32_t form;
     char request_id[SHM_REQUEST_ID_BYTES];
     char model[SHM_MODEL_NAME_BYTES];
     char upstream[SHM_NAME_BYTES];
     char cost[32];
+    struct token_counts tokens; /* of a stream that has ended: what it is billed for, and that price */
+    int64_t cost_nusd;
 };
 
 enum shm_journal_state { SHM_JOURNAL_GONE, SHM_JOURNAL_RUNNING, SHM_JOURNAL_ENDED, SHM_JOURNAL_DEAD };
@@ -124,6 +128,10 @@ void shm_journal_append(struct shm_journal *journal, struct shm_journal_writer *
 /* Says how the answer is; readers see it once its status is there. Texts may be NULL. */
 void shm_journal_answer_is(struct shm_journal *journal, const struct shm_journal_writer *writer, uint32_t status,
                            bool is_whole, const char *model, const char *upstream, const char *cost);
+
+/* What a stream is billed for; to be said before its end. */
+void shm_journal_owes(struct shm_journal *journal, const struct shm_journal_writer *writer,
+                      const struct token_counts *tokens, int64_t cost_nusd);
 
 /* Nothing will be added; from expires_mono_ns on nobody can come back to it. */
 void shm_journal_end(struct shm_journal *journal, const struct shm_journal_writer *writer, bool is_broken,
@@ -158,6 +166,10 @@ bool shm_journal_is_of(const struct shm_journal *journal, struct shm_journal_id 
 MUST_CHECK bool shm_journal_answer_of(const struct shm_journal *journal, struct shm_journal_id id,
                                       struct shm_journal_answer *out);
 
+/* Any process: nobody wants more of the stream, if it still runs. Its writer finds that when it is woken. */
+void shm_journal_cancel(struct shm_journal *journal, struct shm_journal_id id);
+bool shm_journal_is_cancelled(const struct shm_journal *journal, struct shm_journal_id id);
+
 /* How many records it has had so far. */
 uint32_t shm_journal_count(const struct shm_journal *journal, struct shm_journal_id id);
 
@@ -170,6 +182,9 @@ enum shm_journal_attach { SHM_JOURNAL_ATTACHED, SHM_JOURNAL_TOO_OLD, SHM_JOURNAL
  * NOT_YET: there was no such record; TOO_MANY: other readers have all places. */
 MUST_CHECK enum shm_journal_attach shm_journal_attach(struct shm_journal *journal, struct shm_journal_id id,
                                                       uint32_t after, uint32_t seat, struct shm_journal_cursor *cursor);
+
+/* Sets a reader that has read nothing yet back to the oldest record that is kept. */
+void shm_journal_rewind(const struct shm_journal *journal, struct shm_journal_cursor *cursor);
 
 /* Appends the next records to out, as many as fit into about_bytes but at least one. NOTHING: the reader has all there
  * is. LOST: the stream or its place in it is gone. *wake_writer: the

@@ -51,7 +51,7 @@ struct shm_journal_reader_sh {
 };
 static_assert(sizeof(struct shm_journal_reader_sh) == 24, "layout");
 
-/* Writer: the stream's owner; readers only their own row of readers[] and held_back. */
+/* Writer: the stream's owner; readers only their own row of readers[], held_back and is_cancelled. */
 struct shm_journal_stream_sh {
     _Atomic uint64_t head;   /* bytes of the log published */
     _Atomic uint64_t oldest; /* where the oldest record stands that is kept */
@@ -72,9 +72,13 @@ struct shm_journal_stream_sh {
     char upstream[SHM_NAME_BYTES];
     char cost[32];
     struct shm_journal_reader_sh readers[SHM_JOURNAL_READERS];
-    int64_t reserved_[5];
+    struct token_counts tokens; /* before the row's word says ENDED */
+    int64_t cost_nusd;
+    _Atomic uint32_t is_cancelled; /* somebody wants no more of it */
+    uint32_t reserved0_;
+    int64_t reserved_[6];
 };
-static_assert(sizeof(struct shm_journal_stream_sh) == 576, "layout");
+static_assert(sizeof(struct shm_journal_stream_sh) == 640, "layout");
 
 /* What stands before each record in the log. */
 struct shm_journal_record_sh {

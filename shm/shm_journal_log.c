@@ -327,6 +327,16 @@ enum shm_journal_attach shm_journal_attach(struct shm_journal *journal, struct s
     return SHM_JOURNAL_TOO_OLD;
 }
 
+void shm_journal_rewind(const struct shm_journal *journal, struct shm_journal_cursor *cursor) {
+    struct shm_journal_record_sh record;
+    struct shm_journal_stream_sh *stream = shm_journal_stream(journal, cursor->id);
+    if (stream != NULL && cursor->position != atomic_load(&stream->head) &&
+        copy_out(journal, cursor->id.row, &cursor->block, cursor->position, (char *)&record, RECORD_BYTES) &&
+        was_kept(journal, cursor, cursor->position) && record.number <= cursor->number) {
+        cursor->number = record.number - 1;
+    }
+}
+
 /* One record at the cursor; those that the reader has already are passed over. */
 static bool read_record(const struct shm_journal *journal, struct shm_journal_cursor *cursor, uint64_t head,
                         struct buffer *out) {

@@ -128,7 +128,7 @@ static const struct endpoint endpoints[] = {
     {.method = "GET", .path = "/readyz", .answer = answer_ready},
 };
 
-/* What is asked over a WebSocket, whichever it is. */
+/* What a WebSocket's completions ask for, whichever it is. */
 static const struct endpoint message = {.method = "POST",
                                         .path = "",
                                         .needs_key = true,
@@ -161,7 +161,7 @@ static bool method_matches(const struct endpoint *endpoint, struct span method) 
 struct verdict endpoint_find(struct request *request) {
     bool path_found = false;
     request->endpoint = NULL;
-    if (request->input.is_message) {
+    if (request->input.is_message && span_is(request->input.method, "POST")) {
         request->endpoint = &message;
         return verdict_of(ERROR_NONE);
     }

@@ -46,6 +46,8 @@ struct front_driver {
     void (*end)(struct front *front, bool whole);
     /* Bytes written and not yet taken by the network. */
     size_t (*pending_bytes)(const struct front *front);
+    /* NULL where nobody asks. The stream about to begin can be resumed as the request's id; its events carry ids. */
+    void (*on_resumable)(struct front *front);
     /* NULL where a request can't become a WebSocket. Does it ask to? */
     bool (*asks_websocket)(const struct front *front);
     /* Makes the connection a WebSocket, with this head (101), and cuts the link. False: no memory; nothing was done. */

@@ -57,6 +57,22 @@ void journal_keep_up(struct worker *worker, int64_t now_mono_ns) {
     }
 }
 
+struct shm_journal_id journal_stream_of(const struct request *request) {
+    const struct shm_journal_id none = {SHM_JOURNAL_NO_ROW, 0};
+    return request->fed_by != NULL   ? journal_front_stream(request->fed_by)
+           : request->reader != NULL ? journal_reader_stream(request->reader)
+                                     : none;
+}
+
+void journal_cancel_stream_of(const struct request *request) {
+    struct journal *journal = request->worker->journal;
+    struct shm_journal_id stream = journal_stream_of(request);
+    if (stream.row != SHM_JOURNAL_NO_ROW) {
+        shm_journal_cancel(&journal->shared, stream);
+        journal_wake(journal, shm_journal_seat_of(&journal->shared, stream));
+    }
+}
+
 void journal_wake(struct journal *journal, uint32_t seat) {
     if (seat == journal->worker->heritage->seat) {
         loop_defer(journal->worker->loop, &journal->progress);

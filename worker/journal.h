@@ -9,6 +9,7 @@
 #include "shm/shm_journal.h"
 #include "worker/loop.h"
 
+struct request;
 struct worker;
 struct journal_front;
 struct journal_reader;
@@ -30,6 +31,12 @@ void journal_go_on(struct worker *worker);
 
 /* Once a second: what is over is given back, and what depends on a dead worker ends. */
 void journal_keep_up(struct worker *worker, int64_t now_mono_ns);
+
+/* The stream whose first client the request carries, or that it reads; row SHM_JOURNAL_NO_ROW: none. */
+struct shm_journal_id journal_stream_of(const struct request *request);
+
+/* Ends that stream for all its clients, whichever worker runs it: they hear of it as of any end. */
+void journal_cancel_stream_of(const struct request *request);
 
 /* Makes the worker of that seat go on, ourselves at the end of this turn. */
 void journal_wake(struct journal *journal, uint32_t seat);

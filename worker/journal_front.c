@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "worker/settle.h"
 #include "worker/worker_state.h"
 
 enum {
@@ -162,7 +163,10 @@ static void cut_links(struct journal_front *front) {
 }
 
 static void end_journal(struct journal_front *front, bool is_broken) {
+    struct token_counts tokens;
+    int64_t owed_nusd = settle_owed(front->request, &tokens);
     int64_t window_ns = front->journal->worker->conf->streams.resume_window_ms * NS_PER_MS;
+    shm_journal_owes(&front->journal->shared, &front->writer, &tokens, owed_nusd);
     shm_journal_end(&front->journal->shared, &front->writer, is_broken, clock_mono_ns() + window_ns);
     wake_readers(front);
 }
@@ -262,6 +266,18 @@ bool journal_front_take(struct request *request, const struct shm_journal_writer
     return true;
 }
 
+void journal_front_admitted(struct request *request) {
+    const struct journal_front *front = request->journal;
+    struct front *client = front != NULL && front->has_ids ? client_of(front) : NULL;
+    if (client != NULL && client->driver->on_resumable != NULL) {
+        client->driver->on_resumable(client);
+    }
+}
+
+struct shm_journal_id journal_front_stream(const struct journal_front *front) {
+    return front->writer.id;
+}
+
 void journal_front_settled(struct request *request, bool is_billed) {
     struct journal_front *front = request->journal;
     if (front != NULL && !is_billed) {
@@ -305,8 +321,18 @@ void journal_front_drained(struct journal_front *front) {
     }
 }
 
+/* Its clients want no more of it. They learn so before the request is settled, which is when it is known what was used.
+ */
+static void cancel(struct journal_front *front) {
+    request_cancel(front->request);
+    end_stream(&front->front, false);
+}
+
 void journal_front_go_on_all(struct journal *journal) {
     for (struct journal_front *front = journal->fronts; front != NULL; front = front->next) {
+        if (!front->ended && shm_journal_is_cancelled(&journal->shared, front->writer.id)) {
+            cancel(front);
+        }
         journal_front_drained(front);
     }
 }

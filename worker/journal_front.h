@@ -17,6 +17,11 @@
 MUST_CHECK bool journal_front_take(struct request *request, const struct shm_journal_writer *writer, bool has_ids,
                                    struct shm_once once);
 
+/* The request is admitted: a client that will get event ids is told that its answer can be resumed. */
+void journal_front_admitted(struct request *request);
+
+struct shm_journal_id journal_front_stream(const struct journal_front *front);
+
 /* The request is settled. What nobody is billed for cannot be asked for again, and its Idempotency-Key may be used. */
 void journal_front_settled(struct request *request, bool is_billed);
 
@@ -29,7 +34,7 @@ void journal_front_leave(struct request *carrier);
 /* The first client has taken what was written. */
 void journal_front_drained(struct journal_front *front);
 
-/* Readers have gone on: requests that hold their upstream back look again. */
+/* Readers have gone on, or want no more: requests that hold their upstream back look again, cancelled ones end. */
 void journal_front_go_on_all(struct journal *journal);
 
 #endif

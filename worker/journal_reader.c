@@ -47,6 +47,14 @@ struct verdict journal_reader_attach(struct request *request, struct shm_journal
     return verdict_of(ERROR_NONE);
 }
 
+void journal_reader_rewind(struct request *request) {
+    shm_journal_rewind(&request->reader->journal->shared, &request->reader->cursor);
+}
+
+struct shm_journal_id journal_reader_stream(const struct journal_reader *reader) {
+    return reader->cursor.id;
+}
+
 void journal_reader_close(struct request *request) {
     struct journal_reader *reader = request->reader;
     if (reader == NULL) {

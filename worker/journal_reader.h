@@ -15,6 +15,11 @@
 struct verdict journal_reader_attach(struct request *request, struct shm_journal_id stream, uint32_t after,
                                      const struct verdict *missing);
 
+/* Lets a reader just attached have the events before as well, as far as they are kept. */
+void journal_reader_rewind(struct request *request);
+
+struct shm_journal_id journal_reader_stream(const struct journal_reader *reader);
+
 /* Sends what there is and the client has room for. The request may be posted to SETTLE or FAIL by it. */
 void journal_reader_go_on(struct request *request);
 void journal_reader_go_on_all(struct journal *journal);

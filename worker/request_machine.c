@@ -135,6 +135,7 @@ static enum step_result step_admit(struct request *request) {
         return STEP_MORE;
     }
     relay_begin(request);
+    journal_front_admitted(request);
     request_goto(request, REQUEST_send);
     return STEP_MORE;
 }

@@ -32,11 +32,6 @@ static bool is_event_source(const struct request *request) {
     return endpoint_number(request->endpoint) == SHM_ENDPOINT_STREAM;
 }
 
-/* What a socket's opening says is not meant for each completion on it. */
-static bool may_keep(const struct request *request) {
-    return endpoint_number(request->endpoint) != SHM_ENDPOINT_WEBSOCKET;
-}
-
 static bool asks_resumable(const struct request *request) {
     struct span asked = span_trim(header_of(request, "x-tollgate-resume"));
     return is_event_source(request) || span_is(asked, "1") || span_is_nocase(asked, "true");
@@ -117,7 +112,7 @@ static struct verdict write_query_body(struct request *request) {
 }
 
 struct verdict resume_keep_body(struct request *request) {
-    if (request->own_body.len != 0 || !may_keep(request)) {
+    if (request->own_body.len != 0) {
         return verdict_of(ERROR_NONE);
     }
     struct verdict verdict = verdict_of(ERROR_NONE);
@@ -244,7 +239,7 @@ static struct verdict begin_journal(struct request *request, const struct wish *
 
 struct verdict resume_begin(struct request *request) {
     struct wish wish;
-    if (request->journal != NULL || request->reader != NULL || !may_keep(request)) {
+    if (request->journal != NULL || request->reader != NULL) {
         return verdict_of(ERROR_NONE);
     }
     struct verdict verdict = read_wish(request, &wish);
@@ -289,7 +284,10 @@ static bool read_event_id(struct span text, struct span *request_id, uint32_t *n
     return request_id->len != 0 && read_number(span_skip(text, request_id->len + 1), number);
 }
 
-static struct verdict bad_event_id(void) {
+static struct verdict bad_event_id(const struct request *request) {
+    if (request->input.is_message) {
+        return verdict_with(ERROR_invalid_value, "after", "'after' must be the n of a message of this stream, or 0.");
+    }
     return verdict_with(ERROR_invalid_value, "Last-Event-ID",
                         "Last-Event-ID must be the id of an event of this stream: REQUEST_ID:N.");
 }
@@ -306,20 +304,28 @@ struct verdict resume_follow(struct request *request, struct span request_id, ui
     if (!shm_journal_answer_of(&journal->shared, stream, &answer) || !answer.has_ids) {
         return missing;
     }
+    if (request->input.is_message && answer.form != CLIENT_CHAT) {
+        return verdict_with(ERROR_invalid_value, "id",
+                            "This stream is no chat completion's. Resume it with GET /v1/streams/{id}.");
+    }
     bool has_ended = shm_journal_state_of(&journal->shared, stream) == SHM_JOURNAL_ENDED;
     uint32_t count = shm_journal_count(&journal->shared, stream);
     if (after > count) {
-        return bad_event_id();
+        return bad_event_id(request);
     }
     (void)span_copy(request_id, request->id, sizeof(request->id));
     request->id_from_client = false;
     request->form = (enum client_form)answer.form;
-    if (has_ended && after == count) {
+    if (has_ended && after == count && !request->input.is_message) {
         *is_over = true;
         return verdict_of(ERROR_NONE);
     }
     worker_count(request->worker, SHM_COUNTER_streams_resumed, 1);
-    return journal_reader_attach(request, stream, after, &missing);
+    struct verdict verdict = journal_reader_attach(request, stream, after, &missing);
+    if (verdict.kind == ERROR_NONE && request->input.is_message) {
+        journal_reader_rewind(request); /* what ends it repeats what earlier events said */
+    }
+    return verdict;
 }
 
 /* Where the client says it was: in the header, or, from pages that cannot set one, in the query. */
@@ -352,10 +358,10 @@ struct verdict resume_answer(struct request *request) {
                             "Streams need HTTP/1.1 or HTTP/2; this request came by HTTP/1.0.");
     }
     if (last.len != 0 && !has_number && !read_event_id(last, &request_id, &after)) {
-        return bad_event_id();
+        return bad_event_id(request);
     }
     if (path_id.len != 0 && !span_equals(request_id, path_id)) {
-        return bad_event_id();
+        return bad_event_id(request);
     }
     struct verdict verdict = resume_follow(request, request_id, after, &is_over);
     if (verdict.kind == ERROR_NONE && is_over) {

@@ -50,12 +50,39 @@ void ws_answer_fini(struct ws_answer *answer) {
 
 /* --- writing --- */
 
-static void begin_message(const struct ws_answer *answer, struct ws_out *out, const char *type) {
+static bool is_had(const struct ws_answer *answer) {
+    const struct ws_position *after = &answer->after;
+    return answer->number <= after->events || (answer->number == after->events + 1 && answer->told <= after->messages);
+}
+
+/* Sends the message that is held: whoever has it has its event whole, or so much of it. */
+static void release_message(struct ws_answer *answer, struct ws_out *out, bool is_last) {
+    if (!answer->is_held) {
+        return;
+    }
+    answer->is_held = false;
+    answer->told++;
+    if (is_last) {
+        buffer_format(out->text, ",\"n\":%u}", answer->number);
+    } else {
+        buffer_format(out->text, ",\"n\":\"%u.%u\"}", answer->number - 1, answer->told);
+    }
+    if (!out->text->failed && !is_had(answer)) {
+        out->send(out->context, buffer_span(out->text));
+    }
+}
+
+static void begin_message(struct ws_answer *answer, struct ws_out *out, const char *type) {
+    release_message(answer, out, false);
     buffer_clear(out->text);
     buffer_format(out->text, "{\"type\":\"%s\",\"id\":%s", type, answer->id);
 }
 
-static void send_message(struct ws_out *out) {
+static void send_message(struct ws_answer *answer, struct ws_out *out) {
+    if (answer->number != 0) {
+        answer->is_held = true;
+        return;
+    }
     buffer_append_byte(out->text, '}');
     if (!out->text->failed) {
         out->send(out->context, buffer_span(out->text));
@@ -68,7 +95,7 @@ static void write_choice(struct ws_out *out, int64_t choice) {
     }
 }
 
-static void send_text(const struct ws_answer *answer, struct ws_out *out, const char *name, int64_t choice,
+static void send_text(struct ws_answer *answer, struct ws_out *out, const char *name, int64_t choice,
                       struct span inside) {
     bool is_stream = answer->form == WS_FORM_STREAM;
     char type[TYPE_BYTES];
@@ -85,10 +112,10 @@ static void send_text(const struct ws_answer *answer, struct ws_out *out, const 
     }
     ws_message_append_clean(out->text, inside);
     buffer_append_text(out->text, is_stream ? "\"}" : "\"");
-    send_message(out);
+    send_message(answer, out);
 }
 
-static void send_reasoning(const struct ws_answer *answer, struct ws_out *out, int64_t choice, struct span inside) {
+static void send_reasoning(struct ws_answer *answer, struct ws_out *out, int64_t choice, struct span inside) {
     if (inside.len == 0) {
         return;
     }
@@ -97,15 +124,15 @@ static void send_reasoning(const struct ws_answer *answer, struct ws_out *out, i
     buffer_append_text(out->text, ",\"delta\":\"");
     ws_message_append_clean(out->text, inside);
     buffer_append_byte(out->text, '"');
-    send_message(out);
+    send_message(answer, out);
 }
 
-static void send_tool_call(const struct ws_answer *answer, struct ws_out *out, int64_t choice, struct span call) {
+static void send_tool_call(struct ws_answer *answer, struct ws_out *out, int64_t choice, struct span call) {
     begin_message(answer, out, "tool_call.delta");
     write_choice(out, choice);
     buffer_append_text(out->text, ",\"delta\":");
     ws_message_append_clean(out->text, call);
-    send_message(out);
+    send_message(answer, out);
 }
 
 /* --- remembering --- */
@@ -333,7 +360,7 @@ static void send_chunk(struct span data, struct ws_out *out) {
     }
 }
 
-void ws_answer_hear(struct ws_answer *answer, struct span data, struct ws_out *out) {
+static void hear_event(struct ws_answer *answer, struct span data, struct ws_out *out) {
     struct json_scan scan = json_scan_of(data);
     struct span choices = SPAN_EMPTY;
     struct span usage = SPAN_EMPTY;
@@ -358,6 +385,12 @@ void ws_answer_hear(struct ws_answer *answer, struct span data, struct ws_out *o
     }
     hear_choices(answer, choices, out);
     hear_usage(answer, usage);
+}
+
+void ws_answer_hear(struct ws_answer *answer, struct span data, struct ws_out *out) {
+    answer->told = 0;
+    hear_event(answer, data, out);
+    release_message(answer, out, true);
 }
 
 /* --- the end --- */
@@ -389,22 +422,23 @@ static void end_chunks(struct ws_answer *answer, const struct ws_ending *ending,
     buffer_clear(out->text);
     buffer_format(out->text, "{\"object\":\"chat.completion.chunk\",%s\"choices\":[],\"usage\":", ending->chunk_head);
     write_usage(answer, ending, out->text);
-    send_message(out);
+    send_message(answer, out);
 }
 
 static void end_stream(struct ws_answer *answer, const struct ws_ending *ending, struct ws_out *out) {
     begin_message(answer, out, "usage");
     buffer_append_text(out->text, ",\"usage\":");
     write_usage(answer, ending, out->text);
-    send_message(out);
+    send_message(answer, out);
     begin_message(answer, out, "done");
     if (ending->finish_reason != NULL) {
         write_finish_reason(answer, ending, out->text);
     }
-    send_message(out);
+    send_message(answer, out);
 }
 
 void ws_answer_end(struct ws_answer *answer, const struct ws_ending *ending, struct ws_out *out) {
+    answer->number = 0;
     if (answer->is_failed) {
         return;
     }
@@ -420,7 +454,7 @@ void ws_answer_end(struct ws_answer *answer, const struct ws_ending *ending, str
     write_finish_reason(answer, ending, out->text);
     buffer_append_text(out->text, ",\"usage\":");
     write_usage(answer, ending, out->text);
-    send_message(out);
+    send_message(answer, out);
 }
 
 static void write_tools(const struct ws_answer *answer, struct buffer *out) {

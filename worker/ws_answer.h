@@ -25,6 +25,10 @@ struct ws_answer {
     char finish_reason[WS_FINISH_BYTES]; /* as it stands between its quotes; "" while there is none */
     struct buffer usage;                 /* the latest usage object, as JSON */
     bool ends_with_usage;                /* CHUNKS: the latest chunk had it */
+    uint32_t number;                     /* of the event heard next, which its messages name; 0: events have none */
+    struct ws_position after;            /* what the client has already and is not told again */
+    uint32_t told;                       /* messages of this event */
+    bool is_held;                        /* the latest of them: it says whether more follow */
     bool is_failed;                      /* the client was told of an error: nothing else ends it */
     bool is_forgotten;                   /* longer than the connection's memory */
     struct buffer said;

@@ -119,6 +119,21 @@ static struct verdict check_server(const struct worker *worker) {
                       : verdict_with(ERROR_overloaded, NULL, "This server takes no new connections. Connect again.");
 }
 
+bool ws_handshake_asks_resume(const struct request *request) {
+    struct span value;
+    return span_is(span_trim(header_of(request, "x-tollgate-resume")), "1") ||
+           (query_find(request->input.query, "resume", &value) && span_is(value, "1"));
+}
+
+/* A key with nothing left opens no socket, but for coming back to what it has paid for. */
+static struct verdict check_means(struct request *request) {
+    if (ws_handshake_asks_resume(request)) {
+        return verdict_of(ERROR_NONE);
+    }
+    struct verdict verdict = limits_peek(request);
+    return verdict.kind == ERROR_NONE ? budget_peek(request) : verdict;
+}
+
 static struct verdict upgrade(struct request *request, enum ws_form form) {
     struct verdict verdict = check_origin(request);
     if (verdict.kind == ERROR_NONE) {
@@ -128,10 +143,7 @@ static struct verdict upgrade(struct request *request, enum ws_form form) {
         verdict = check_server(request->worker);
     }
     if (verdict.kind == ERROR_NONE) {
-        verdict = limits_peek(request);
-    }
-    if (verdict.kind == ERROR_NONE) {
-        verdict = budget_peek(request);
+        verdict = check_means(request);
     }
     if (verdict.kind != ERROR_NONE) {
         return verdict;

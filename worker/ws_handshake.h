@@ -10,6 +10,9 @@
 struct verdict ws_handshake_chat(struct request *request);
 struct verdict ws_handshake_stream(struct request *request);
 
+/* Does the upgrade ask that completions can be resumed: x-tollgate-resume: 1, or ?resume=1? */
+bool ws_handshake_asks_resume(const struct request *request);
+
 /* A browser can set no header but this one: "Sec-WebSocket-Protocol: tollgate, tollgate.KEY" (or the form that OpenAI's
  * clients use, "openai-insecure-api-key.KEY"). The key among the protocols offered; empty when there is none. */
 struct span ws_handshake_key(struct span protocols);

@@ -5,7 +5,7 @@
 #include "worker/chat_check.h"
 #include "worker/json_scan.h"
 
-enum { ERROR_JSON_BYTES = 2048 };
+enum { ERROR_JSON_BYTES = 2048, WS_POSITION_BYTES = 24 };
 
 static bool refuse(struct verdict *verdict, enum error_kind kind, const char *param, const char *text) {
     *verdict = verdict_with(kind, param, "%s", text);
@@ -46,7 +46,8 @@ static bool read_type(const struct json_doc *doc, enum ws_form form, enum ws_typ
     static const char *const names[] = {[WS_TYPE_COMPLETION] = "chat.completion",
                                         [WS_TYPE_CONTEXT] = "context.update",
                                         [WS_TYPE_CANCEL] = "cancel",
-                                        [WS_TYPE_PING] = "ping"};
+                                        [WS_TYPE_PING] = "ping",
+                                        [WS_TYPE_RESUME] = "resume"};
     int type = json_member(doc, 0, "type");
     if (form == WS_FORM_CHUNKS) {
         *out = json_string_is(doc, type, "ping") ? WS_TYPE_PING : WS_TYPE_COMPLETION;
@@ -62,12 +63,78 @@ static bool read_type(const struct json_doc *doc, enum ws_form form, enum ws_typ
         }
     }
     return refuse(verdict, ERROR_invalid_value, "type",
-                  "'type' must be one of chat.completion, context.update, cancel, ping.");
+                  "'type' must be one of chat.completion, context.update, cancel, resume, ping.");
+}
+
+static bool read_resumable(const struct json_doc *doc, enum ws_wish *out, struct verdict *verdict) {
+    int value = json_member(doc, 0, "resume");
+    switch (json_type_of(doc, value)) {
+    case JSON_ABSENT:
+    case JSON_NULL:
+        return true;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        *out = json_type_of(doc, value) == JSON_TRUE ? WS_WISH_YES : WS_WISH_NO;
+        return true;
+    default:
+        return refuse(verdict, ERROR_invalid_value, "resume", "'resume' must be true or false.");
+    }
+}
+
+/* Takes digits off *text. False: there are none, or too many. */
+static bool take_number(struct span *text, uint32_t *out) {
+    uint64_t number = 0;
+    size_t len = 0;
+    for (; len < text->len && text->base[len] >= '0' && text->base[len] <= '9'; len++) {
+        number = number * 10 + (uint64_t)(text->base[len] - '0');
+        if (number > UINT32_MAX) {
+            return false;
+        }
+    }
+    *out = (uint32_t)number;
+    *text = span_skip(*text, len);
+    return len != 0;
+}
+
+static bool read_after(const struct json_doc *doc, struct ws_position *out, struct verdict *verdict) {
+    int value = json_member(doc, 0, "after");
+    enum json_type type = json_type_of(doc, value);
+    char room[WS_POSITION_BYTES] = "";
+    struct span text = SPAN_EMPTY;
+    if (type == JSON_ABSENT || type == JSON_NULL) {
+        return true;
+    }
+    if (type == JSON_NUMBER) {
+        text = json_raw(doc, value);
+    } else if (json_string_copy(doc, value, room, sizeof(room))) {
+        text = span_text(room);
+    }
+    bool is_good = take_number(&text, &out->events);
+    if (is_good && type == JSON_STRING && span_starts_with(text, ".")) {
+        text = span_skip(text, 1);
+        is_good = take_number(&text, &out->messages);
+    }
+    return (is_good && text.len == 0) ||
+           refuse(verdict, ERROR_invalid_value, "after", "'after' must be the n of a message of this stream, or 0.");
+}
+
+/* What only messages of its type have. */
+static bool read_fields(const struct json_doc *doc, struct ws_message *out, struct verdict *verdict) {
+    switch (out->type) {
+    case WS_TYPE_COMPLETION:
+        return read_resumable(doc, &out->resumable, verdict);
+    case WS_TYPE_RESUME:
+        return (out->id[0] != '\0' ||
+                refuse(verdict, ERROR_missing_field, "id", "A resume needs the 'id' of the stream: its request_id.")) &&
+               read_after(doc, &out->after, verdict);
+    default:
+        return true;
+    }
 }
 
 bool ws_message_read(struct json_doc *doc, struct span text, enum ws_form form, struct ws_message *out,
                      struct verdict *verdict) {
-    out->id[0] = '\0';
+    *out = (struct ws_message){.type = WS_TYPE_COMPLETION};
     if (!json_parse(doc, text)) {
         *verdict = verdict_with(ERROR_invalid_json, NULL, "The message is not valid JSON: %s (at byte %zu).",
                                 doc->error, doc->error_at);
@@ -76,7 +143,8 @@ bool ws_message_read(struct json_doc *doc, struct span text, enum ws_form form, 
     if (json_type_of(doc, 0) != JSON_OBJECT) {
         return refuse(verdict, ERROR_invalid_json, NULL, "The message must be a JSON object.");
     }
-    return (form == WS_FORM_CHUNKS || read_id(doc, out->id, verdict)) && read_type(doc, form, &out->type, verdict);
+    return (form == WS_FORM_CHUNKS || read_id(doc, out->id, verdict)) && read_type(doc, form, &out->type, verdict) &&
+           (form == WS_FORM_CHUNKS || read_fields(doc, out, verdict));
 }
 
 /* What stands between the brackets of an array. */
@@ -158,7 +226,8 @@ static bool take_stream_member(struct body *body, int name, int value) {
 
 static void take_member(struct body *body, int name, bool has_envelope, bool is_conversation) {
     int value = json_value_of(body->doc, name);
-    if (has_envelope && (json_string_is(body->doc, name, "type") || json_string_is(body->doc, name, "id"))) {
+    if (has_envelope && (json_string_is(body->doc, name, "type") || json_string_is(body->doc, name, "id") ||
+                         json_string_is(body->doc, name, "resume"))) {
         return;
     }
     if (is_conversation && body->own < 0 && json_string_is(body->doc, name, "messages") &&

@@ -9,14 +9,25 @@
 #include "worker/verdict.h"
 #include "worker/ws_memory.h"
 
-enum ws_type { WS_TYPE_COMPLETION, WS_TYPE_CONTEXT, WS_TYPE_CANCEL, WS_TYPE_PING };
+enum ws_type { WS_TYPE_COMPLETION, WS_TYPE_CONTEXT, WS_TYPE_CANCEL, WS_TYPE_PING, WS_TYPE_RESUME };
 
 enum { WS_ID_TEXT_BYTES = 129, WS_ID_BYTES = 6 * WS_ID_TEXT_BYTES + 2 };
+
+/* How far a client is in a stream: it has so many of its events whole, and so many messages of the next one. As JSON
+ * (`n`, `after`) a number, or, within an event, "EVENTS.MESSAGES". */
+struct ws_position {
+    uint32_t events;
+    uint32_t messages;
+};
+
+enum ws_wish { WS_WISH_NONE, WS_WISH_NO, WS_WISH_YES };
 
 /* A client's message, tokenised in `doc` while it is dealt with. */
 struct ws_message {
     enum ws_type type;
-    char id[WS_ID_BYTES]; /* as JSON, a string or a whole number, the same for the same id; "" when not given */
+    char id[WS_ID_BYTES];     /* as JSON, a string or a whole number, the same for the same id; "" when not given */
+    enum ws_wish resumable;   /* COMPLETION */
+    struct ws_position after; /* RESUME */
 };
 
 /* Reads a message. False with *verdict set (out->id holds the id when there is a good one). */

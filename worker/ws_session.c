@@ -1,20 +1,24 @@
 #include "worker/ws_session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json_write.h"
+#include "worker/journal.h"
 #include "worker/query.h"
 #include "worker/reply.h"
 #include "worker/settle.h"
 #include "worker/sse.h"
 #include "worker/worker_state.h"
 #include "worker/ws_answer.h"
+#include "worker/ws_handshake.h"
 
 enum {
     EVENT_BYTES_MOST = 17 << 20, /* as large as a translation may make one */
     TEXT_BYTES_MOST = 18 << 20,
     TEXT_BYTES_KEPT = 64 << 10,
     CREDENTIAL_BYTES_MOST = 64 << 10,
+    AFTER_BYTES = 12,
     BODY_BYTES_SPARE = 8 << 20, /* what memory and rewriting may add before admission says that a body is too long */
 };
 
@@ -24,10 +28,15 @@ struct ws_completion {
     struct ws_completion *next;
     char id[WS_ID_BYTES]; /* as JSON; "" until it has one */
     bool is_id_given;
+    bool is_resumable; /* asked for */
+    bool is_resume;    /* of an earlier one's stream */
+    bool is_numbered;  /* its events carry ids */
     bool has_begun;
     bool is_over; /* to be reaped */
     struct buffer body;
-    struct span asked; /* its own messages, in body */
+    struct span asked;           /* its own messages, in body */
+    struct ws_position position; /* RESUME: what its client has */
+    char after[AFTER_BYTES];     /* the events of it */
     struct sse_splitter splitter;
     struct ws_answer answer;
 };
@@ -71,7 +80,7 @@ static bool is_json(struct span text) {
 static void remember(struct ws_completion *completion) {
     struct ws_session *session = completion->session;
     struct buffer turn;
-    if (session->form == WS_FORM_CHUNKS) {
+    if (session->form == WS_FORM_CHUNKS || completion->is_resume) {
         return;
     }
     buffer_init(&turn, WS_MEMORY_BYTES);
@@ -107,6 +116,11 @@ static void free_completion(struct ws_completion *completion) {
 
 /* --- the front that a completion's request sees --- */
 
+static struct span unquoted(const char *id) {
+    struct span text = span_text(id);
+    return text.len >= 2 && text.base[0] == '"' ? span_of(text.base + 1, text.len - 2) : text;
+}
+
 static struct span get_header(const struct front *front, const char *name) {
     const struct ws_completion *completion = completion_of(front);
     for (int i = 0; i < WS_CREDENTIALS; i++) {
@@ -115,10 +129,12 @@ static struct span get_header(const struct front *front, const char *name) {
         }
     }
     if (strcmp(name, "x-request-id") == 0 && completion->is_id_given) {
-        struct span id = span_text(completion->id);
-        return id.base[0] == '"' ? span_of(id.base + 1, id.len - 2) : id;
+        return unquoted(completion->id);
     }
-    return SPAN_EMPTY;
+    if (strcmp(name, "x-tollgate-resume") == 0 && completion->is_resumable) {
+        return SPAN_LITERAL("1");
+    }
+    return strcmp(name, "last-event-id") == 0 ? span_text(completion->after) : SPAN_EMPTY;
 }
 
 static bool header_differs(const struct front *front, const char *name) {
@@ -154,12 +170,31 @@ static void start(struct front *front, const struct reply *reply) {
     (void)reply;
 }
 
+/* From here on the client can come back to it. */
+static void on_resumable(struct front *front) {
+    struct ws_completion *completion = completion_of(front);
+    struct ws_session *session = completion->session;
+    completion->is_numbered = true;
+    buffer_clear(&session->text);
+    buffer_format(&session->text, "{\"type\":\"completion.started\",\"id\":%s,\"request_id\":\"%s\",\"n\":0}",
+                  completion->id, front->request->id);
+    send_text(session, buffer_span(&session->text));
+}
+
+/* The number in the journal's first line of an event, `id: REQUEST_ID:N`. */
+static uint32_t number_of(struct span raw) {
+    const char *end = memchr(raw.base, '\n', raw.len);
+    const char *colon = end != NULL ? memrchr(raw.base, ':', (size_t)(end - raw.base)) : NULL;
+    return colon != NULL ? (uint32_t)strtoul(colon + 1, NULL, 10) : 0;
+}
+
 static void write_bytes(struct front *front, struct span bytes) {
     struct ws_completion *completion = completion_of(front);
     struct ws_out out = out_of(completion->session);
     struct sse_event event;
     while (sse_next(&completion->splitter, &bytes, &event) == SSE_EVENT) {
         if (event.has_data) {
+            completion->answer.number = completion->is_numbered ? number_of(event.raw) : 0;
             ws_answer_hear(&completion->answer, event.data, &out);
         }
     }
@@ -167,7 +202,15 @@ static void write_bytes(struct front *front, struct span bytes) {
 
 static struct ws_ending ending_of(struct request *request, const char *finish_reason) {
     struct ws_ending ending = {.finish_reason = finish_reason, .chunk_head = request->end.head};
-    ending.cost_nusd = settle_owed(request, &ending.tokens);
+    struct shm_journal_id stream = journal_stream_of(request);
+    struct shm_journal_answer answer;
+    if (stream.row == SHM_JOURNAL_NO_ROW) {
+        ending.cost_nusd = settle_owed(request, &ending.tokens);
+    } else if (shm_journal_answer_of(&request->worker->journal->shared, stream, &answer)) {
+        ending.tokens = answer.tokens;
+        ending.cost_nusd = answer.cost_nusd;
+        ending.finish_reason = answer.is_cancelled ? "cancelled" : finish_reason;
+    }
     return ending;
 }
 
@@ -175,8 +218,8 @@ static void end_stream(struct front *front, bool whole) {
     struct ws_completion *completion = completion_of(front);
     struct ws_session *session = completion->session;
     struct ws_out out = out_of(session);
-    if (whole) {
-        struct ws_ending ending = ending_of(front->request, NULL);
+    const struct ws_ending ending = ending_of(front->request, NULL);
+    if (whole || ending.finish_reason != NULL) {
         ws_answer_end(&completion->answer, &ending, &out);
         remember(completion);
     } else if (!completion->answer.is_failed) {
@@ -195,16 +238,16 @@ static const struct front_driver completion_driver = {.header = get_header,
                                                       .header_differs = header_differs,
                                                       .answer = answer,
                                                       .start = start,
+                                                      .on_resumable = on_resumable,
                                                       .write = write_bytes,
                                                       .end = end_stream,
                                                       .pending_bytes = pending_bytes};
 
 /* --- the beginning of a completion --- */
 
-static void begin(struct ws_completion *completion) {
-    struct ws_session *session = completion->session;
-    struct worker *worker = session->worker;
-    const struct request_input input = {
+static struct request_input input_of(const struct ws_completion *completion) {
+    const struct ws_session *session = completion->session;
+    struct request_input input = {
         .method = SPAN_LITERAL("POST"),
         .path = session->form == WS_FORM_CHUNKS ? SPAN_LITERAL("/v1/chat/stream") : SPAN_LITERAL("/v1/ws/chat"),
         .query = session->credentials.query,
@@ -212,6 +255,18 @@ static void begin(struct ws_completion *completion) {
         .client = session->client,
         .is_message = true,
     };
+    if (completion->is_resume) {
+        input.method = SPAN_LITERAL("GET");
+        input.path = input.body;
+        input.body = SPAN_EMPTY;
+    }
+    return input;
+}
+
+static void begin(struct ws_completion *completion) {
+    struct ws_session *session = completion->session;
+    struct worker *worker = session->worker;
+    const struct request_input input = input_of(completion);
     struct request *request = request_new(worker, &completion->front, &input);
     if (request == NULL) {
         const struct verdict verdict = verdict_of(ERROR_overloaded);
@@ -229,6 +284,7 @@ static void begin(struct ws_completion *completion) {
         buffer_fini(&quoted);
     }
     ws_answer_init(&completion->answer, session->form, completion->id);
+    completion->answer.after = completion->position;
 }
 
 static struct ws_completion *find_running(struct ws_session *session, const char *id) {
@@ -280,7 +336,9 @@ static struct verdict check_room(struct ws_session *session, const char *id, siz
     return verdict_of(ERROR_NONE);
 }
 
-static struct verdict take_completion(struct ws_session *session, const char *id, size_t message_bytes) {
+static struct verdict take_completion(struct ws_session *session, const struct ws_message *message,
+                                      size_t message_bytes) {
+    const char *id = message->id;
     struct verdict verdict = check_room(session, id, message_bytes);
     if (verdict.kind != ERROR_NONE) {
         return verdict;
@@ -293,6 +351,8 @@ static struct verdict take_completion(struct ws_session *session, const char *id
     bool good = ws_message_write_body(&session->worker->scratch, session->form, session->model, &session->memory,
                                       &completion->body, &completion->asked, &verdict);
     session->body_bytes += completion->body.len;
+    completion->is_resumable =
+        message->resumable == WS_WISH_NONE ? session->is_resumable : message->resumable == WS_WISH_YES;
     if (!good) {
         retire(completion);
         return verdict;
@@ -300,6 +360,23 @@ static struct verdict take_completion(struct ws_session *session, const char *id
     if (!must_wait) {
         begin(completion);
     }
+    return verdict;
+}
+
+/* Coming back to a stream: the request that GET /v1/streams/{id} would be, whose path is kept where a body is. */
+static struct verdict take_resume(struct ws_session *session, const struct ws_message *message, size_t message_bytes) {
+    struct verdict verdict = check_room(session, message->id, message_bytes);
+    struct ws_completion *completion = verdict.kind == ERROR_NONE ? new_completion(session, message->id) : NULL;
+    if (completion == NULL) {
+        return verdict.kind == ERROR_NONE ? verdict_of(ERROR_overloaded) : verdict;
+    }
+    completion->is_resume = completion->is_numbered = true;
+    completion->position = message->after;
+    (void)snprintf(completion->after, sizeof(completion->after), "%u", message->after.events);
+    buffer_append_text(&completion->body, "/v1/streams/");
+    buffer_append_span(&completion->body, unquoted(message->id));
+    session->body_bytes += completion->body.len;
+    begin(completion);
     return verdict;
 }
 
@@ -315,6 +392,10 @@ static struct verdict cancel(struct ws_session *session, const char *id) {
     }
     struct request *request = completion->front.request;
     struct ws_out out = out_of(session);
+    if (journal_stream_of(request).row != SHM_JOURNAL_NO_ROW) {
+        journal_cancel_stream_of(request); /* its end tells us, like all its clients */
+        return verdict_of(ERROR_NONE);
+    }
     request_cancel(request);
     struct ws_ending ending = ending_of(request, "cancelled");
     ws_answer_end(&completion->answer, &ending, &out);
@@ -337,9 +418,11 @@ static struct verdict update_context(struct ws_session *session) {
 static struct verdict act(struct ws_session *session, const struct ws_message *message, size_t message_bytes) {
     switch (message->type) {
     case WS_TYPE_COMPLETION:
-        return take_completion(session, message->id, message_bytes);
+        return take_completion(session, message, message_bytes);
     case WS_TYPE_CONTEXT:
         return update_context(session);
+    case WS_TYPE_RESUME:
+        return take_resume(session, message, message_bytes);
     case WS_TYPE_CANCEL:
         return cancel(session, message->id);
     case WS_TYPE_PING:
@@ -419,6 +502,7 @@ bool ws_session_init(struct ws_session *session, const struct ws_wire *wire, str
     if (form == WS_FORM_CHUNKS && query_find(request->input.query, "model", &model)) {
         (void)!query_copy(model, session->model, sizeof(session->model));
     }
+    session->is_resumable = form != WS_FORM_CHUNKS && ws_handshake_asks_resume(request);
     buffer_init(&session->text, TEXT_BYTES_MOST);
     ws_memory_init(&session->memory, (size_t)worker->conf->request_limits.body_bytes);
     return keep_credentials(&session->credentials, request);

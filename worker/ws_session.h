@@ -2,7 +2,9 @@
  * Used by: front_websocket.c, which carries the bytes. Nothing here knows libh2o or wslay.
  * Each completion is an ordinary request (request.h) whose front is here: the relay writes event-stream bytes to it,
  * and they leave as messages. On /v1/ws/chat completions run side by side, told apart by id; on /v1/chat/stream one
- * after the other, in the order of their messages, because chunks do not say which of them they belong to. Ownership:
+ * after the other, in the order of their messages, because chunks do not say which of them they belong to. A resumable
+ * completion's request has a journal front (journal_front.h), and ours is its first client's; one that is resumed is a
+ * GET /v1/streams/{id} of ours. Their events carry ids, and their messages say them. Ownership:
  * the session owns its completions and all that their requests' inputs point at. It never closes the wire itself, and
  * the wire must not end the session from inside its callbacks. */
 #ifndef TOLLGATE_WORKER_WS_SESSION_H
@@ -44,6 +46,7 @@ struct ws_session {
     const struct ws_wire *wire;
     enum ws_form form;
     char model[CHAT_MODEL_BYTES]; /* of the query */
+    bool is_resumable;            /* as the upgrade asked: its completions, where their messages say nothing of it */
     char client[REQUEST_CLIENT_BYTES];
     struct ws_credentials credentials;
     struct ws_memory memory;

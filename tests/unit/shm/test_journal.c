@@ -159,6 +159,50 @@ static void test_past_what_is_kept_the_oldest_go(void **state) {
     assert_true(shm_journal_used_bytes(&journal) <= 3 * SHM_JOURNAL_BLOCK_BYTES);
 }
 
+static void test_a_reader_may_go_back_to_the_oldest(void **state) {
+    (void)state;
+    struct shm_journal_writer writer = begin("req_back");
+    struct shm_journal_cursor early = attach(writer.id, 0);
+    shm_journal_rewind(&journal, &early);
+    append(&writer, "one ", KEEP_ALL);
+    append(&writer, "two ", KEEP_ALL);
+    assert_string_equal(read_all(&early), "one two ");
+    (void)shm_journal_detach(&journal, &early);
+    append(&writer, "three ", 2 * (6 + 8));
+    struct shm_journal_cursor cursor = attach(writer.id, 3);
+    shm_journal_rewind(&journal, &cursor);
+    assert_string_equal(read_all(&cursor), "two three ");
+    append(&writer, "four ", KEEP_ALL);
+    assert_string_equal(read_all(&cursor), "four ");
+}
+
+static void test_how_a_cancelled_stream_ended(void **state) {
+    const struct token_counts tokens = {.input_tokens = 3, .output_tokens = 4};
+    struct shm_journal_answer answer;
+    (void)state;
+    struct shm_journal_writer writer = begin("req_cancelled");
+    struct shm_journal_writer other = begin("req_whole");
+    shm_journal_cancel(&journal, writer.id);
+    shm_journal_cancel(&journal, other.id);
+    assert_true(shm_journal_is_cancelled(&journal, writer.id));
+    shm_journal_owes(&journal, &writer, &tokens, 5);
+    shm_journal_end(&journal, &writer, true, 100);
+    assert_true(shm_journal_answer_of(&journal, writer.id, &answer) && answer.is_broken && answer.is_cancelled);
+    assert_memory_equal(&answer.tokens, &tokens, sizeof(tokens));
+    assert_int_equal(answer.cost_nusd, 5);
+    shm_journal_end(&journal, &other, false, 100); /* it was over before anybody looked */
+    assert_true(shm_journal_answer_of(&journal, other.id, &answer) && !answer.is_broken && !answer.is_cancelled);
+    struct shm_journal_writer broken = begin("req_broken");
+    shm_journal_end(&journal, &broken, true, 100);
+    shm_journal_cancel(&journal, broken.id);
+    assert_true(shm_journal_answer_of(&journal, broken.id, &answer) && answer.is_broken && !answer.is_cancelled);
+    shm_journal_drop(&journal, &writer);
+    shm_journal_cancel(&journal, writer.id);
+    assert_false(shm_journal_is_cancelled(&journal, writer.id));
+    struct shm_journal_writer next = begin("req_cancelled"); /* perhaps in the same row */
+    assert_false(shm_journal_is_cancelled(&journal, next.id));
+}
+
 static void test_what_an_attached_reader_wants_stays(void **state) {
     (void)state;
     struct shm_journal_writer writer = begin("req_e");
@@ -581,6 +625,8 @@ int main(void) {
         TEST(test_only_its_key_finds_it_and_only_in_its_window),
         TEST(test_records_cross_blocks),
         TEST(test_past_what_is_kept_the_oldest_go),
+        TEST(test_a_reader_may_go_back_to_the_oldest),
+        TEST(test_how_a_cancelled_stream_ended),
         TEST(test_what_an_attached_reader_wants_stays),
         TEST(test_a_waiting_reader_is_named_once),
         TEST(test_places_are_bounded_and_given_back),

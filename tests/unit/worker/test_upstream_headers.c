@@ -38,6 +38,10 @@ static void delays_come_in_many_forms(void **state) {
                 {"1s2", -1},
                 {"1s1s1s1s1s1s", -1},
                 {"99999999999999999999s", -1},
+                {"31d", 2678400000},
+                {"31d1ms", -1},
+                {"9223372036", -1},
+                {"9223372036d", -1},
                 {"ms", -1}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         int64_t ms = upstream_headers_delay_ms(span_text(rows[i].text), 0);

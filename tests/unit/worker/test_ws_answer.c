@@ -235,6 +235,57 @@ static void test_odd_shapes_say_nothing(void **state) {
     talk_fini(&talk);
 }
 
+static void hear_number(struct talk *talk, uint32_t number, const char *data) {
+    talk->answer.number = number;
+    hear(talk, data);
+}
+
+static void test_messages_say_how_far_they_are(void **state) {
+    struct talk talk;
+    (void)state;
+    talk_init(&talk, WS_FORM_CONTENT);
+    hear_number(&talk, 1, DELTA("\"content\":\"\""));
+    expect(&talk, "");
+    hear_number(&talk, 2, DELTA("\"content\":\"a\",\"reasoning\":\"b\",\"tool_calls\":[{}]"));
+    expect(&talk, "{\"type\":\"reasoning.delta\",\"id\":\"i\",\"delta\":\"b\",\"n\":\"1.1\"}\n"
+                  "{\"type\":\"content.delta\",\"id\":\"i\",\"delta\":\"a\",\"n\":\"1.2\"}\n"
+                  "{\"type\":\"tool_call.delta\",\"id\":\"i\",\"delta\":{},\"n\":2}\n");
+    hear_number(&talk, 4294967295U, DELTA("\"content\":\"c\""));
+    expect(&talk, "{\"type\":\"content.delta\",\"id\":\"i\",\"delta\":\"c\",\"n\":4294967295}\n");
+    end(&talk, NULL);
+    expect(&talk, "{\"type\":\"completion.done\",\"id\":\"i\",\"finish_reason\":null,\"usage\":" OURS "}\n");
+    talk_fini(&talk);
+}
+
+static void test_what_a_client_has_is_heard_and_not_told(void **state) {
+    struct talk talk;
+    (void)state;
+    talk_init(&talk, WS_FORM_STREAM);
+    talk.answer.after = (struct ws_position){.events = 1, .messages = 1};
+    hear_number(&talk, 1,
+                "{\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}],\"usage\":{\"x\":1}}");
+    expect(&talk, "");
+    hear_number(&talk, 2, DELTA("\"content\":\"b\",\"reasoning\":\"c\""));
+    expect(&talk, "{\"type\":\"stream\",\"id\":\"i\",\"delta\":{\"content\":\"b\"},\"n\":2}\n");
+    hear_number(&talk, 3, DELTA("\"content\":\"d\""));
+    expect(&talk, "{\"type\":\"stream\",\"id\":\"i\",\"delta\":{\"content\":\"d\"},\"n\":3}\n");
+    end(&talk, NULL);
+    expect(&talk, "{\"type\":\"usage\",\"id\":\"i\",\"usage\":{\"x\":1}}\n{\"type\":\"done\",\"id\":\"i\"}\n");
+    talk_fini(&talk);
+}
+
+static void test_an_error_is_always_told(void **state) {
+    struct talk talk;
+    (void)state;
+    talk_init(&talk, WS_FORM_CONTENT);
+    talk.answer.after.events = 9;
+    hear_number(&talk, 1, "{\"error\":{\"message\":\"m\"}}");
+    expect(&talk, "{\"type\":\"error\",\"id\":\"i\",\"error\":{\"message\":\"m\"}}\n");
+    end(&talk, NULL);
+    expect(&talk, "");
+    talk_fini(&talk);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content),
@@ -246,6 +297,9 @@ int main(void) {
         cmocka_unit_test(test_tool_calls),
         cmocka_unit_test(test_a_long_answer_is_not_remembered),
         cmocka_unit_test(test_odd_shapes_say_nothing),
+        cmocka_unit_test(test_messages_say_how_far_they_are),
+        cmocka_unit_test(test_what_a_client_has_is_heard_and_not_told),
+        cmocka_unit_test(test_an_error_is_always_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -291,6 +291,73 @@ static void test_subprotocols(void **state) {
     }
 }
 
+static void test_coming_back(void **state) {
+    static const struct {
+        const char *after;
+        bool is_good;
+        struct ws_position position;
+    } cases[] = {
+        {"null", true, {0, 0}},
+        {"0", true, {0, 0}},
+        {"7", true, {7, 0}},
+        {"\"7\"", true, {7, 0}},
+        {"\"7.2\"", true, {7, 2}},
+        {"4294967295", true, {UINT32_MAX, 0}},
+        {"4294967296", false, {0, 0}},
+        {"-1", false, {0, 0}},
+        {"7.2", false, {0, 0}},
+        {"1e1", false, {0, 0}},
+        {"\"\"", false, {0, 0}},
+        {"\"7.\"", false, {0, 0}},
+        {"\".7\"", false, {0, 0}},
+        {"\"7.2.1\"", false, {0, 0}},
+        {"\"1.4294967296\"", false, {0, 0}},
+        {"true", false, {0, 0}},
+        {"[7]", false, {0, 0}},
+        {"\"7\\u0000\"", false, {0, 0}},
+        {"\" 7\"", false, {0, 0}},
+        {"\"7.99999999999999999999\"", false, {0, 0}},
+    };
+    struct made made;
+    char text[128];
+    (void)state;
+    made_init(&made);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        (void)snprintf(text, sizeof(text), "{\"type\":\"resume\",\"id\":\"req_1\",\"after\":%s}", cases[i].after);
+        assert_int_equal(read_text(&made, text, WS_FORM_CONTENT), cases[i].is_good);
+        assert_string_equal(made.message.id, "\"req_1\"");
+        if (cases[i].is_good) {
+            assert_int_equal(made.message.type, WS_TYPE_RESUME);
+            assert_memory_equal(&made.message.after, &cases[i].position, sizeof(cases[i].position));
+        } else {
+            assert_string_equal(made.verdict.param, "after");
+        }
+    }
+    assert_false(read_text(&made, "{\"type\":\"resume\"}", WS_FORM_STREAM));
+    assert_int_equal(made.verdict.kind, ERROR_missing_field);
+    made_fini(&made);
+}
+
+static void test_a_wish_to_come_back(void **state) {
+    struct made made;
+    struct ws_memory memory;
+    (void)state;
+    made_init(&made);
+    ws_memory_init(&memory, 0);
+    assert_true(read_text(&made, "{\"type\":\"chat.completion\"}", WS_FORM_CONTENT));
+    assert_int_equal(made.message.resumable, WS_WISH_NONE);
+    assert_true(read_text(&made, "{\"type\":\"chat.completion\",\"resume\":false}", WS_FORM_CONTENT));
+    assert_int_equal(made.message.resumable, WS_WISH_NO);
+    assert_false(read_text(&made, "{\"type\":\"chat.completion\",\"resume\":1}", WS_FORM_CONTENT));
+    assert_string_equal(made.verdict.param, "resume");
+    assert_true(read_text(&made, "{\"type\":\"chat.completion\",\"resume\":true,\"messages\":[]}", WS_FORM_CONTENT));
+    assert_int_equal(made.message.resumable, WS_WISH_YES);
+    assert_true(ws_message_write_body(&made.doc, WS_FORM_CONTENT, "", &memory, &made.body, &made.asked, &made.verdict));
+    assert_null(strstr(buffer_text(&made.body), "resume"));
+    ws_memory_fini(&memory);
+    made_fini(&made);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types_and_ids),
@@ -305,6 +372,8 @@ int main(void) {
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_clean),
         cmocka_unit_test(test_subprotocols),
+        cmocka_unit_test(test_coming_back),
+        cmocka_unit_test(test_a_wish_to_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
