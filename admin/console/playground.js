@@ -43,7 +43,8 @@ class Run {
     this.startedAt = performance.now();
     this.firstAt = this.lastAt = this.usage = this.connection = this.http = null;
     this.requestId = this.lastEventId = this.finishReason = "";
-    this.pieces = 0;
+    this.socketPlace = this.pieces = 0;
+    this.isStarted = false; // a WebSocket's completion that can be resumed
     this.phase = "connecting"; // connecting | streaming | reconnecting | stopped | lost | done | failed
     this.detail = "";
   }
@@ -127,6 +128,7 @@ class Run {
 // --- the transports: start(run), stop(run), and reconnect(run) where whyNoReconnect(run) finds nothing against it ---
 
 const READS_ON = "The relay reads the answer to its end and bills it; Reconnect fetches the rest.";
+const CANCELS = "The relay cancels the upstream; what was sent is billed.";
 
 function noReconnect(run) {
   if (run.phase === "done") return "The answer is complete.";
@@ -195,7 +197,7 @@ const overFetch = {
     const body = { model: run.model, messages: messagesOf(run), stream: true, stream_options: { include_usage: true } };
     run.connect("connecting", openFetch(run, "/v1/chat/completions", headers, JSON.stringify(body)));
   },
-  stop(run) { run.close("stopped", run.isResumable ? READS_ON : "The relay cancels the upstream; what was sent is billed."); },
+  stop(run) { run.close("stopped", run.isResumable ? READS_ON : CANCELS); },
   reconnect(run) {
     const headers = run.lastEventId ? { "last-event-id": run.lastEventId } : {};
     run.connect("reconnecting", openFetch(run, `/v1/streams/${encodeURIComponent(run.requestId)}`, headers));
@@ -232,47 +234,64 @@ const overEventSource = {
 };
 
 const socketMessages = {
+  "completion.started": (run, message) => { run.isStarted = true; run.requestId = message.request_id; },
   "content.delta": (run, message) => run.text(message.delta),
   "reasoning.delta": (run, message) => run.text(message.delta, true),
   "completion.done": (run, message) => {
     run.usage = message.usage;
     run.finishReason = message.finish_reason || "";
-    if (run.finishReason === "cancelled") run.close("stopped", "The relay cancelled the upstream; what was sent is billed.");
+    if (run.finishReason === "cancelled") run.close("stopped", CANCELS);
     else run.end();
   },
   error: (run, message) => run.fail(message.error.message),
 };
 
-function openWebSocket(run) {
+function openWebSocket(run, ...firstMessage) {
   return (isCurrent) => {
-    const socket = new WebSocket(`${run.base.replace(/^http/, "ws")}/v1/ws/chat`, ["tollgate", `tollgate.${run.key}`]);
+    const target = `${run.base.replace(/^http/, "ws")}/v1/ws/chat${run.isResumable ? "?resume=1" : ""}`;
+    const socket = new WebSocket(target, ["tollgate", `tollgate.${run.key}`]);
+    let isOpen = false;
+    const say = (message) => {
+      if (isOpen) socket.send(JSON.stringify(message));
+      return isOpen;
+    };
     socket.onopen = () => {
+      isOpen = true;
       run.http = 101;
-      socket.send(JSON.stringify({ type: "chat.completion", model: run.model, messages: messagesOf(run) }));
+      firstMessage.forEach(say);
     };
     socket.onmessage = ({ data }) => {
       if (!isCurrent()) return;
       const message = JSON.parse(data);
-      run.requestId = message.id || run.requestId;
+      run.requestId ||= message.id || "";
+      run.socketPlace = message.n ?? run.socketPlace;
       socketMessages[message.type]?.(run, message);
     };
     socket.onclose = ({ code }) => {
       if (!isCurrent()) return;
-      if (run.http) run.lose(`The socket was closed (${code}).`);
-      else run.closeWith(isCurrent, "failed", whyRefused(run));
+      if (isOpen) run.lose(`The socket was closed (${code}).`);
+      else run.closeWith(isCurrent, run.isStarted ? "lost" : "failed", whyRefused(run));
     };
-    return { close: () => socket.close(), send: (message) => socket.send(JSON.stringify(message)) };
+    return { close: () => socket.close(), say };
   };
 }
 
 const overWebSocket = {
-  start(run) { run.connect("connecting", openWebSocket(run)); },
-  stop(run) {
-    if (run.requestId) run.connection.send({ type: "cancel", id: run.requestId });
-    else run.close("stopped", "");
+  start(run) {
+    const { model } = run;
+    run.connect("connecting", openWebSocket(run, { type: "chat.completion", model, messages: messagesOf(run) }));
   },
-  reconnect() {},
-  whyNoReconnect: () => "A completion over a WebSocket ends with its socket.",
+  stop(run) {
+    const isTold = run.requestId && run.connection.say({ type: "cancel", id: run.requestId });
+    if (!isTold) run.close("stopped", run.isStarted ? READS_ON : "");
+  },
+  reconnect(run) {
+    run.connect("reconnecting", openWebSocket(run, { type: "resume", id: run.requestId, after: run.socketPlace }));
+  },
+  whyNoReconnect(run) {
+    if (run.finishReason === "cancelled") return "It was cancelled.";
+    return run.isStarted ? noReconnect(run) : "The completion is not resumable: it ends with its socket.";
+  },
 };
 
 const transports = { fetch: overFetch, eventsource: overEventSource, websocket: overWebSocket };
@@ -371,10 +390,11 @@ function stop() {
   if (run?.isLive) transports[run.transport].stop(run);
 }
 
-// A choice of one transport's own.
+// What an EventSource asks for is always resumable.
 function showTransport() {
-  byId("resumable").disabled = byId("transport").value !== "fetch";
-  byId("resumable").checked = byId("transport").value !== "websocket";
+  const isEventSource = byId("transport").value === "eventsource";
+  byId("resumable").disabled = isEventSource;
+  byId("resumable").checked ||= isEventSource;
 }
 
 function setModels(names, none) {

@@ -11,6 +11,7 @@ import pytest
 from harness import browser, config
 from harness.ports import free_port
 from harness.wait import until
+from harness.websocket import WebSocket
 from mock import behaviour
 
 pytestmark = pytest.mark.skipif(browser.why_not() != "", reason=browser.why_not())
@@ -440,18 +441,26 @@ def test_the_playground_with_the_demo(playground, open_relay, open_key):
     assert not playground.call("isDisabled", "#reconnect") and not playground.call("isDisabled", "#send")
 
 
-@pytest.mark.parametrize("transport", ["plain fetch", "websocket"])
+@pytest.mark.parametrize("transport", ["fetch", "websocket"])
 def test_stop_cancels_the_upstream(playground, open_key, mock, transport):
     case = mock.case(behaviour.stream("a", "b", ending="stall"))
-    playground.choose(open_key, transport.removeprefix("plain "), case.prompt)
-    if transport == "plain fetch":
-        playground.call("uncheck", "#resumable")
+    playground.choose(open_key, transport, case.prompt)
+    playground.call("uncheck", "#resumable")
     playground.click("send")
     playground.until_text("ab")
     playground.call("keyboard.press", "Escape")
     playground.until_state("Stopped")
     until(lambda: case.last.client_left, "the relay's hanging up")
     assert playground.call("isDisabled", "#reconnect") and playground.text("#reconnect-note")
+
+
+@pytest.fixture(scope="module")
+def resumes_sockets(open_relay, open_key, mock):
+    """Can this relay's completions over WebSockets be resumed?"""
+    case = mock.case(behaviour.stream("a"))
+    with WebSocket(open_relay.port, "/v1/ws/chat?resume=1", open_key) as socket:
+        socket.complete(case.body())
+        return socket.receive()["type"] == "completion.started"
 
 
 @pytest.mark.parametrize("transport", ["fetch", "eventsource"])
@@ -475,7 +484,7 @@ def test_stop_and_reconnect(playground, open_relay, open_key, mock, transport):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_lost_connection(playground, cutter, open_key, mock, transport):
+def test_a_lost_connection(playground, cutter, open_key, mock, resumes_sockets, transport):
     pace = mock.pace()
     case = mock.case(behaviour.stream(*WORDS, pace=pace))
     playground.call("fill", "#base", at(cutter))
@@ -484,14 +493,14 @@ def test_a_lost_connection(playground, cutter, open_key, mock, transport):
     playground.click("send")
     playground.until_text("".join(WORDS[:4]))
     cutter.cut()
-    if transport == "websocket":
+    if transport == "websocket" and not resumes_sockets:
         playground.until_state("Connection lost")
         assert playground.call("isDisabled", "#reconnect")
         until(lambda: case.last.client_left, "the relay's hanging up")
         return
-    playground.until_state({"fetch": "Connection lost", "eventsource": "Reconnecting"}[transport])
+    playground.until_state("Reconnecting" if transport == "eventsource" else "Connection lost")
     pace.open()
-    if transport == "fetch":
+    if transport != "eventsource":
         playground.click("reconnect")
     playground.until_state("Done")
     assert playground.answer == TEXT and case.count == 1
