@@ -9,7 +9,7 @@
 enum { BILLIONTHS_PER_MS = NUSD_PER_USD / 1000 };
 
 /* Nobody waits longer; what is longer is as long as this, so that it can be counted in nanoseconds. */
-#define DELAY_MS_MOST (INT64_C(366) * 86400000)
+#define DELAY_MS_MOST (INT64_C(31) * 86400000)
 
 /* The value when the line is this header, else empty. */
 static struct span value_of(struct span line, const char *name) {

@@ -169,6 +169,21 @@ class TestCors:
         assert "authorization" in allowed and "content-type" in allowed
         assert "origin" in answer.headers["vary"].lower()
 
+    @pytest.mark.parametrize("header", [
+        "last-event-id", "x-tollgate-resume", "idempotency-key", "x-request-id", "x-api-key", "api-key", "x-timestamp", "x-signature",
+        "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access", "openai-organization", "openai-project",
+        "x-stainless-lang", "x-stainless-retry-count", "x-stainless-timeout", "x-stainless-helper", "x-stainless-helper-method",
+        "x-stainless-poll-helper", "x-stainless-custom-poll-interval"])
+    def test_headers_that_pages_and_sdks_send_are_allowed(self, open_relay, header):
+        allowed = self.preflight(open_relay, self.ORIGIN).headers["access-control-allow-headers"].lower()
+        assert header in [name.strip() for name in allowed.split(",")]
+
+    @pytest.mark.parametrize("kind", ["requests", "tokens"])
+    def test_the_limits_of_messages_are_exposed(self, open_relay, open_key, kind):
+        exposed = open_relay.get("/v1/models", open_key, {"origin": self.ORIGIN}).headers["access-control-expose-headers"]
+        names = {name.strip() for name in exposed.lower().split(",")}
+        assert {f"anthropic-ratelimit-{kind}-{what}" for what in ("limit", "remaining", "reset")} <= names
+
     @pytest.mark.parametrize("origin", ["https://evil.example.com", "https://app.example.com.evil.org",
                                         "http://app.example.com", "null"])
     def test_other_origins_get_nothing(self, open_relay, origin):

@@ -528,6 +528,15 @@ def test_an_event_source_that_was_cut_before_its_first_event_starts_nothing(brie
     assert_one_record(brief, stream.id, case)
 
 
+@pytest.mark.parametrize("asked", ["true", "false", None])
+def test_an_event_source_gets_its_usage_where_it_asks(many, mock, many_key, asked):
+    case = mock.case(behaviour.stream("a", "b"))
+    target = event_source(many_key, case.prompt, **({"include_usage": asked} if asked else {}))
+    events = back(many, None, None, target=target).drain()
+    usage = [event.json()["usage"] for event in events if not event.is_done and event.json().get("usage")]
+    assert [(one["completion_tokens"], one["cost"] > 0) for one in usage] == ([(2, True)] if asked == "true" else [])
+
+
 def test_an_event_source_that_comes_too_late_starts_nothing(brief, mock, brief_key):
     case = mock.case(behaviour.stream("a"))
     target = event_source(brief_key, case.prompt)
@@ -543,7 +552,8 @@ def test_an_event_source_that_comes_too_late_starts_nothing(brief, mock, brief_k
     ("prompt=a", 400, "model"), ("model=test-model", 400, "prompt"), ("model=test-model&prompt=", 400, "prompt"),
     ("model=none&prompt=a", 404, "model"), ("model=test-model&prompt=a&max_tokens=many", 400, "max_tokens"),
     ("model=test-model&prompt=a&max_tokens=1,%22n%22:9", 400, "max_tokens"),
-    ("model=test-model&prompt=a&max_tokens=0", 400, "max_tokens")])
+    ("model=test-model&prompt=a&max_tokens=0", 400, "max_tokens"),
+    ("model=test-model&prompt=a&include_usage=yes", 400, "include_usage")])
 def test_queries_that_are_wrong(many, many_key, query, status, param):
     answer = many.get(f"/v1/stream?{query}&api_key={many_key}")
     assert answer.status == status and answer.error["param"] == param
