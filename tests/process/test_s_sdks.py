@@ -9,7 +9,7 @@ import json
 import pytest
 
 from harness import config
-from harness.sdk import SDKS, Client, place_node_scripts
+from harness.sdk import SDKS, Client
 from harness.wait import stays, until
 from mock import anthropic, behaviour, gemini, openai, provider
 
@@ -41,8 +41,6 @@ def clients(tmp_path_factory):
         if reason := sdk.missing():
             pytest.skip(reason)
         if name not in running:
-            if not sdk.is_python:
-                place_node_scripts()
             running[name] = Client(sdk, tmp_path_factory.mktemp("sdk") / f"{name}.log")
         return running[name]
     yield get
@@ -163,6 +161,18 @@ def test_thinking_goes_back_as_it_came(clients, mock, to, name, streaming):
     assert seen["text"] == "Cairo is 31 degrees; clock is noon."
     sent = case.last.json()["messages"][1]["content"][0]
     assert sent == {"type": "thinking", "thinking": provider.THOUGHT, "signature": provider.SIGNATURE}
+
+
+@official_sdk
+@every_upstream
+@pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
+def test_an_agent_that_thinks(clients, mock, to, name, model, streaming):
+    client = clients(name)
+    thinking = {"reasoning_effort": "low"} if client.sdk.dialect == "chat" else {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    case = mock.case(provider.answer())
+    seen = client.ask("loop", to=to(), model=model, prompt=prompt_of(case, "How is Cairo?"), streaming=streaming, **thinking)
+    assert seen["text"] == "Cairo is 31 degrees; clock is noon." and case.count == 3
+    assert case.last.reply.thought
 
 
 @anthropic_sdk
@@ -289,14 +299,20 @@ def test_a_stream_that_breaks_raises(clients, mock, to, name, model):
 
 # --- their own retries ---
 
-@every_sdk
 @pytest.mark.parametrize("status", [429, 503])
-def test_it_comes_back_after_a_refusal_that_passes(clients, served, mock, to, name, status):
+def test_they_come_back_after_a_refusal_that_passes(clients, served, mock, to, status):
+    """All at once, for each waits a second."""
     wait = [("retry-after", "1")]  # longer than the relay itself waits
-    case = mock.case(behaviour.sequence(behaviour.status(status, headers=wait), provider.answer()))
-    seen = clients(name).ask("chat", to=to(retries=2), model="gpt", prompt=case.prompt)
-    assert seen["text"] == f"You said: {case.prompt}" and case.count == 2
-    assert served.record(seen["id"])["status"] == 200
+    asked = []
+    for sdk in [sdk for sdk in SDKS if not sdk.missing()]:
+        client, case = clients(sdk.name), mock.case(behaviour.sequence(behaviour.status(status, headers=wait), provider.answer()))
+        client.send("chat", to=to(retries=2), model="gpt", prompt=case.prompt)
+        asked.append((client, case))
+    for client, case in asked:
+        told = client.take()
+        assert "value" in told, f"{client.sdk.name}: {told}"
+        assert told["value"]["text"] == f"You said: {case.prompt}" and case.count == 2
+        assert served.record(told["value"]["id"])["status"] == 200
 
 
 @official_sdk

@@ -21,7 +21,7 @@ class Sdk:
     name: str
     dialect: str
     script: str
-    package: str
+    package: str | None
     arguments: tuple = ()
 
     @property
@@ -31,11 +31,11 @@ class Sdk:
     def missing(self):
         """Why it cannot run here, or None."""
         if self.is_python:
-            there = any((paths.VENV_PYTHON.parent.parent / "lib").glob(f"python3*/site-packages/{self.package}"))
+            there = self.package is None or any((paths.VENV_PYTHON.parent.parent / "lib").glob(f"python3*/site-packages/{self.package}"))
             return None if there else f"no Python package {self.package} below build/venv: the registry could not be reached"
         if shutil.which("node") is None:
             return "no node"
-        there = (NODE_FOLDER / "node_modules" / self.package).is_dir()
+        there = self.package is None or (NODE_FOLDER / "node_modules" / self.package).is_dir()
         return None if there else f"no npm package {self.package} below build/node: no npm, or the registry could not be reached"
 
 
@@ -99,6 +99,7 @@ class Client:
 
 
 def command_of(sdk):
+    place_node_scripts()
     if sdk.is_python:
         return [paths.VENV_PYTHON, SCRIPTS / sdk.script, *sdk.arguments]
     return ["node", NODE_FOLDER / sdk.script, *sdk.arguments]
@@ -106,9 +107,10 @@ def command_of(sdk):
 
 def place_node_scripts():
     """Node finds packages from where a script lies: copies go beside build/node/node_modules."""
-    for script in SCRIPTS.glob("*.mjs"):
-        copy = NODE_FOLDER / script.name
+    for script in SCRIPTS.rglob("*.mjs"):
+        copy = NODE_FOLDER / script.relative_to(SCRIPTS)
         if not copy.exists() or copy.read_bytes() != script.read_bytes():
+            copy.parent.mkdir(parents=True, exist_ok=True)
             fresh = copy.with_suffix(f".{os.getpid()}")
             fresh.write_bytes(script.read_bytes())
             fresh.rename(copy)
