@@ -4,6 +4,7 @@
 #include "shm/shm_bucket.h"
 #include "shm/shm_learned.h"
 #include "shm/shm_pair.h"
+#include "shm/shm_row.h"
 #include "worker/worker_state.h"
 
 /* One level that may refuse. */
@@ -296,11 +297,32 @@ static void charge_level(const struct level *level, struct request_permit *permi
     }
 }
 
+/* Rates may have been changed since the request took its permits; what is charged or goes back does so at the rate of
+ * now, at which the buckets count (shm_bucket_change_rate). */
+static void follow_rates(struct request *request) {
+    const struct shm_map *map = request->worker->map;
+    struct shm_key_sh key;
+    struct shm_tenant_sh tenant;
+    if (shm_row_version(shm_key(map, request->key_index)) != request->key.version &&
+        shm_key_read(map, request->key_index, &key)) {
+        request->key.version = key.version;
+        request->key.limits.requests_per_minute = key.limits.requests_per_minute;
+        request->key.limits.tokens_per_minute = key.limits.tokens_per_minute;
+    }
+    if (shm_row_version(shm_tenant(map, request->key.tenant_index)) != request->tenant.version &&
+        shm_tenant_read(map, request->key.tenant_index, &tenant)) {
+        request->tenant.version = tenant.version;
+        request->tenant.limits.requests_per_minute = tenant.limits.requests_per_minute;
+        request->tenant.limits.tokens_per_minute = tenant.limits.tokens_per_minute;
+    }
+}
+
 void limits_charge(struct request *request, int64_t used_tokens) {
     if (used_tokens <= request->charged_tokens) {
         return;
     }
     request->charged_tokens = used_tokens;
+    follow_rates(request);
     for (int at = LIMIT_KEY; at < LIMIT_LEVELS; at++) {
         if (request->permits[at].in_flight) {
             const struct level level = level_at(request, (enum limit_level)at);
@@ -310,6 +332,7 @@ void limits_charge(struct request *request, int64_t used_tokens) {
 }
 
 void limits_settle(struct request *request, int64_t used_tokens) {
+    follow_rates(request);
     limits_charge(request, used_tokens);
     if (request->permits[LIMIT_UPSTREAM].in_flight) {
         struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
@@ -330,6 +353,7 @@ void limits_settle(struct request *request, int64_t used_tokens) {
 }
 
 void limits_return(struct request *request) {
+    follow_rates(request);
     for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
         if (request->permits[at].in_flight) {
             const struct level level = level_at(request, (enum limit_level)at);
