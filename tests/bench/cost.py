@@ -20,6 +20,8 @@ def run(table, build):
         for what, measure in (("an event of a stream", stream_events), ("a request, not streaming", whole_requests),
                               ("a request, streaming 5 words", short_streams)):
             show(table, what, measure, relay, nginx)
+        table.row("an event, told to a client of /v1/messages", stream_events(relay, clients.MESSAGES), "µs",
+                  "passed on", stream_events(relay))
         table.row("a request of any kind, the ledger process", servers.cpu_ns(relay.ledger) / 1000 / requests_in_all(),
                   "µs")
     table.note(f"Events: {STREAMS} streams at once, {EVENTS} events each, one every {INTERVAL_MS} ms. "
@@ -27,7 +29,7 @@ def run(table, build):
 
 
 def requests_in_all():
-    return STREAMS + 2 * CONNECTIONS * (ROUNDS + 1)
+    return 3 * STREAMS + 2 * CONNECTIONS * (ROUNDS + 1)
 
 
 def show(table, what, measure, relay, nginx):
@@ -35,10 +37,10 @@ def show(table, what, measure, relay, nginx):
     table.row(f"{what}, tollgate's worker", measure(relay), "µs", *beside)
 
 
-def stream_events(server):
+def stream_events(server, target=clients.CHAT):
     """Microseconds of the worker for each event; the few of the streams' beginnings and ends are in it."""
     before = servers.cpu_ns(server.pid)
-    streams = clients.Http1Requests(server, MODEL, STREAMS)
+    streams = clients.Http1Requests(server, MODEL, STREAMS, target=target)
     streams.run(lambda: False)
     assert streams.events >= STREAMS * EVENTS, streams.events
     return (servers.cpu_ns(server.pid) - before) / 1000 / streams.events

@@ -483,9 +483,8 @@ def test_a_large_call_is_told_whole_to_a_client_that_can_resume(dialects, mock, 
             "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}}
     raw = ("data: " + json.dumps(body, separators=(",", ":")) + "\n\n").encode()
     case = mock.case(behaviour.replay(raw))
-    with dialects.stream(client, case.body("google", max_tokens=1000), {"x-tollgate-resume": "1"}) as stream:
-        stream.drain()
-    assert json.loads(read_chat(stream.events)[1][0]["arguments"]) == {"q": quotes}
+    answer = dialects.chat(client, case.body("google", stream=True), {"x-tollgate-resume": "1"})
+    assert json.loads(read_chat(sse.blocks(answer.body))[1][0]["arguments"]) == {"q": quotes}
 
 
 FIRST = {"claude": b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"c","usage":{"input_tokens":5,"output_tokens":1}}}\n\n',
