@@ -125,12 +125,14 @@ static void pass_on(struct request *request, const struct sse_event *event, cons
     if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
         note_first_byte(request);
     }
-    request->served |= heard->has_choices;
+    struct span told = request->translation != NULL ? translation_take(request->translation) : event->raw;
+    /* An event that says nothing in the client's dialect leaves other routes open. */
+    request->served |= heard->has_choices && told.len != 0;
     if (request->translation == NULL) {
         stream_end_note(&request->end, event->name, event->data);
         pass_raw(request, event, heard);
-    } else if (translation_take(request->translation).len != 0) {
-        write_client(request, translation_take(request->translation));
+    } else if (told.len != 0) {
+        write_client(request, told);
     }
     worker_count(request->worker, SHM_COUNTER_events_relayed, 1);
 }

@@ -8,9 +8,8 @@ from harness import config
 
 STREAMS, EVENTS, INTERVAL_MS = 50, 100, 20
 NAME = f"steady-{EVENTS}x{INTERVAL_MS}"
-MESSAGES = "/v1/messages"
 CASES = (("chat to an Anthropic upstream", "anthropic", clients.CHAT), ("chat to a Gemini upstream", "gemini", clients.CHAT),
-         ("Messages to an OpenAI upstream", "openai", MESSAGES), ("Messages passed on to Anthropic", "anthropic", MESSAGES))
+         ("Messages to an OpenAI upstream", "openai", clients.MESSAGES), ("Messages passed on to Anthropic", "anthropic", clients.MESSAGES))
 
 
 def run(table, build):

@@ -406,6 +406,21 @@ def test_what_waits_in_a_stalled_connection_is_not_touched(relay, mock, key, pin
     assert sum(message["type"] == "pong" for message in messages) == 20 * pings
 
 
+@pytest.mark.parametrize("word_bytes", [1500, 9000, 70000])
+def test_a_stalled_reader_gets_every_byte_as_it_was(relay, mock, key, word_bytes):
+    """What the kernel has not taken waits beside what comes meanwhile; the one must not be written over the other."""
+    words = [f"{number:09}".ljust(word_bytes, "abcdefghij"[number % 10]) for number in range((KERNEL_BYTES + (1 << 20)) // word_bytes)]
+    case = mock.case(behaviour.stream(*words))
+    with WebSocket(relay.port, CHAT, key, receive_buffer_bytes=16 << 10) as socket:
+        for name in ("one", "two"):
+            socket.complete(case.body(), id=name)
+        until(lambda: case.count == 2 and all(exchange.stalled_for > 0.3 for exchange in case.exchanges), "the stall")
+        messages = socket.until("completion.done") + socket.until("completion.done")
+    for name in ("one", "two"):
+        deltas = [message["delta"] for message in messages if message["id"] == name and message["type"] == "content.delta"]
+        assert deltas == words
+
+
 def test_a_cancel_gets_through_to_a_stalled_stream(relay, mock, key):
     case = mock.case(behaviour.flood(KERNEL_BYTES + (48 << 20)))
     with WebSocket(relay.port, CHAT, key, receive_buffer_bytes=16 << 10) as socket:

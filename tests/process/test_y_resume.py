@@ -559,6 +559,20 @@ def test_queries_that_are_wrong(many, many_key, query, status, param):
     assert answer.status == status and answer.error["param"] == param
 
 
+def test_no_log_shows_what_the_query_said(own_relay, mock):
+    relay = own_relay({"log": {"access": "stdout", "level": "debug"}})
+    key = relay.create_key(relay.create_tenant("t"))
+    case = mock.case(behaviour.stream(config.CANARY))
+    target = event_source(key, f"{case.prompt} {config.CANARY}")
+    stream = back(relay, None, None, target=target)
+    assert stream.drain()[-1].is_done
+    assert relay.get(f"{target}&last_event_id={stream.id}:1", headers={"referer": target}).status == 200
+    assert relay.get(f"/v1/streams/{stream.id}?api_key={key}").status == 200
+    relay.record(stream.id)
+    until(lambda: relay.all_output().count(stream.id) > 1, "the access lines")
+    assert key not in relay.all_output() and config.CANARY not in relay.all_output()
+
+
 def test_head_starts_nothing(many, mock, many_key):
     case = mock.case(behaviour.stream("a"))
     with many.connect() as connection:

@@ -59,6 +59,12 @@ def replay(mock, fixture, cut=None):
     return mock.case(behaviour.replay(fixture.data, content_type=kind, cut_bytes=cut, cut_edges_bytes=1500))
 
 
+def reframed(mock, fixture):
+    """The same events with CRLF for each line end, cut inside of them."""
+    data = fixture.data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return mock.case(behaviour.replay(data, cut_bytes=3, cut_edges_bytes=1500))
+
+
 def ask_stream(relay, key, case, model, target):
     fields = {"max_tokens": 1000} if target == MESSAGES else {"stream_options": {"include_usage": True}}
     with relay.stream(key, case.body(model, **fields), target=target) as stream:
@@ -161,6 +167,22 @@ def test_a_chat_client_reads_every_stream(dialects, mock, client, fixture, cut):
     record = dialects.record(stream.id)
     assert_counts(record, fixture)
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (record["input_tokens"], record["output_tokens"])
+
+
+@pytest.mark.parametrize("target, fixture", [
+    pytest.param(target, item, id=f"{target}-{item.name}")
+    for target, items in ((CHAT, GOOD_STREAMS), (MESSAGES, OPENAI_STREAMS + GOOD_STREAMS)) for item in items
+    if item.name.endswith(".sse") and not (target == MESSAGES and item.entry["api"].startswith("anthropic."))])
+def test_line_ends_are_all_the_same(dialects, mock, client, target, fixture):
+    stream = ask_stream(dialects, client, reframed(mock, fixture), model_of(fixture), target)
+    if target == CHAT:
+        text, calls, finish, _ = read_chat(stream.events)
+    else:
+        text, calls, finish, _ = read_messages(stream.events)
+    if "refusal" not in fixture.name:
+        assert_text(text, fixture)
+    assert_calls(calls, fixture, cut_off=finish in ("length", "max_tokens"))
+    assert_counts(dialects.record(stream.id), fixture)
 
 
 @pytest.mark.parametrize("fixture", OPENAI_STREAMS + [item for item in GOOD_STREAMS if "gemini" in item.entry["api"]], ids=named)
@@ -461,6 +483,90 @@ def test_a_large_call_is_told_whole_to_a_client_that_can_resume(dialects, mock, 
             "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}}
     raw = ("data: " + json.dumps(body, separators=(",", ":")) + "\n\n").encode()
     case = mock.case(behaviour.replay(raw))
-    with dialects.stream(client, case.body("google", max_tokens=1000), {"x-tollgate-resume": "1"}) as stream:
+    answer = dialects.chat(client, case.body("google", stream=True), {"x-tollgate-resume": "1"})
+    assert json.loads(read_chat(sse.blocks(answer.body))[1][0]["arguments"]) == {"q": quotes}
+
+
+FIRST = {"claude": b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"c","usage":{"input_tokens":5,"output_tokens":1}}}\n\n',
+         "google": b'data: {"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"}}]}\n\n',
+         "gpt": b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'}
+
+
+@pytest.mark.parametrize("target", [CHAT, MESSAGES])
+@pytest.mark.parametrize("headers", [{}, {"x-tollgate-resume": "1"}], ids=["plain", "resumable"])
+@pytest.mark.parametrize("model", FIRST)
+def test_an_event_without_end_ends_the_stream_in_the_clients_dialect(dialects, mock, client, model, headers, target):
+    case = mock.case(behaviour.replay(FIRST[model] + b'data: {"a":"' + b"x" * (64 << 20) + b'"}\n\n'))
+    with dialects.stream(client, case.body(model, max_tokens=100), headers, target=target) as stream:
         stream.drain()
-    assert json.loads(read_chat(stream.events)[1][0]["arguments"]) == {"q": quotes}
+    if stream.status != 200:  # that a message starts is no news to a chat client
+        assert (model, target, stream.status) == ("claude", CHAT, 502)
+        return
+    assert stream.complete and len(stream.events) >= 2 and not any(event.is_done for event in stream.events)
+    error = stream.events[-1].json()["error"]
+    if target == MESSAGES:
+        assert stream.events[-1].name == "error" and error["type"] == "api_error"
+    else:
+        assert error["code"] == "upstream_invalid_response"
+    assert dialects.record(stream.id)["output_tokens"] > 0
+
+
+def test_a_resumed_messages_stream_fails_in_its_own_dialect(dialects, mock, client):
+    pace = mock.pace()
+    case = mock.case(behaviour.stream("a", "b", "c", pace=pace, ending="reset"))
+    pace.release(2)
+    resumable = {"x-tollgate-resume": "1"}
+    with dialects.stream(client, case.body("gpt", max_tokens=50), resumable, target=MESSAGES) as stream:
+        first = stream.take(3)[-1]
+        pace.open()
+        stream.drain()
+    again = dialects.get(f"/v1/streams/{stream.id}", client, {"last-event-id": first.id})
+    events = sse.blocks(again.body)
+    assert [event.data for event in events] == [event.data for event in stream.events[3:]]
+    assert events[-1].name == "error"
+
+
+def test_a_repeated_message_keeps_its_dialect(dialects, mock, client):
+    case, headers = mock.case(behaviour.chat("a", "b")), {"idempotency-key": "message-1"}
+    body = case.body("gpt", max_tokens=5)
+    first, again = (dialects.request("POST", MESSAGES, client, headers, body) for _ in range(2))
+    assert first.status == 200 and first.body == again.body and case.count == 1
+    for target in (MESSAGES + "?stream=true", CHAT):
+        other = dialects.request("POST", target, client, headers, body)
+        assert other.status == 409 and case.count == 1
+        assert other.json().get("type") == ("error" if target != CHAT else None)
+
+
+def test_anthropics_headers_go_to_anthropic_alone(dialects, mock, client):
+    whole = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [{"type": "text", "text": "a"}],
+             "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}
+    headers = {"anthropic-beta": "a,b", "anthropic-version": "2023-01-01"}
+    for model, expected in (("claude", headers), ("gpt", dict.fromkeys(headers))):
+        case = mock.case(behaviour.json_answer(whole) if model == "claude" else behaviour.chat())
+        assert dialects.request("POST", MESSAGES, client, headers, case.body(model, max_tokens=5)).status == 200
+        assert {name: case.last.header(name) for name in headers} == expected
+
+
+OVERLOADED = FIRST["claude"] + b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+
+
+def test_a_message_that_only_started_leaves_other_routes_open(dialects, mock, client):
+    """Anthropic's overload comes behind message_start, of which a chat client has heard nothing."""
+    async def answer(exchange):
+        at_claude = exchange.target.startswith("/anthropic/")
+        await (behaviour.replay(OVERLOADED) if at_claude else behaviour.stream("a", "b"))(exchange)
+    case = mock.case(answer)
+    with dialects.stream(client, case.body("claude-or-gpt", max_tokens=10)) as stream:
+        stream.drain()
+    assert stream.status == 200 and sse.text_of(stream.events) == "ab" and stream.events[-1].is_done
+    assert stream.headers["x-tollgate-upstream"] == "gpt" and dialects.record(stream.id)["attempts"] == 2
+
+
+def test_a_message_that_only_started_costs_nobody_anything(dialects, mock, client):
+    case = mock.case(behaviour.replay(OVERLOADED))
+    answer = dialects.chat(client, case.body("claude", stream=True))
+    assert answer.status == 502
+    assert dialects.record(answer.id)["price_usd"] == 0
+    with dialects.stream(client, case.body("claude", max_tokens=5), target=MESSAGES) as stream:
+        stream.drain()
+    assert [event.name for event in stream.events] == ["message_start", "error"]
