@@ -125,11 +125,12 @@ static void pass_on(struct request *request, const struct sse_event *event, cons
     if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
         note_first_byte(request);
     }
-    request->served |= heard->has_choices;
+    bool is_told = request->translation == NULL || translation_take(request->translation).len != 0;
+    request->served |= heard->has_choices && is_told;
     if (request->translation == NULL) {
         stream_end_note(&request->end, event->name, event->data);
         pass_raw(request, event, heard);
-    } else if (translation_take(request->translation).len != 0) {
+    } else if (is_told) {
         write_client(request, translation_take(request->translation));
     }
     worker_count(request->worker, SHM_COUNTER_events_relayed, 1);
