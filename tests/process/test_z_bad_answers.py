@@ -72,8 +72,7 @@ def dialects(module_relay, mock):
         "breaker": {"failures": 1000},
         "models": {name: config.model(name) for name in ("claude", "google", "gpt")}})
     relay.create_tenant("bad")
-    yield relay
-    assert relay.cli("verify").code == 0
+    return relay
 
 
 @pytest.fixture
