@@ -22,6 +22,7 @@ struct hearing {
     struct span item;  /* what a Responses event adds */
     struct span usage; /* the best usage object so far */
     int usage_rank;
+    bool has_candidates;
 };
 
 enum { USAGE_NONE, USAGE_GROQ, USAGE_RESPONSE, USAGE_ROOT };
@@ -311,6 +312,15 @@ static struct span *find_root_word(struct hearing *hearing, struct span name) {
                                      : NULL;
 }
 
+/* Gemini's and Anthropic's answers, which no client of this dialect could read. What else is unknown is for newer
+ * clients than this. */
+static bool is_foreign(const struct hearing *hearing) {
+    struct span type = hearing->type;
+    return !hearing->out->has_choices &&
+           (hearing->has_candidates || span_is(type, "message") || span_starts_with(type, "message_") ||
+            span_starts_with(type, "content_block_"));
+}
+
 static void hear_root(struct hearing *hearing) {
     struct span name;
     if (!json_scan_enter(&hearing->scan, '{')) {
@@ -321,12 +331,13 @@ static void hear_root(struct hearing *hearing) {
         if (hear_root_value(hearing, name)) {
             continue;
         }
+        hearing->has_candidates |= span_is(name, "candidates");
         struct span *word = find_root_word(hearing, name);
         if (word == NULL || !json_scan_string(&hearing->scan, word)) {
             (void)json_scan_skip(&hearing->scan);
         }
     }
-    hearing->out->is_invalid = !json_scan_is_over(&hearing->scan);
+    hearing->out->is_invalid = !json_scan_is_over(&hearing->scan) || is_foreign(hearing);
 }
 
 /* The item that a Responses event adds: of a call, the name; its arguments come as deltas. */

@@ -1,6 +1,9 @@
 """Completions over a WebSocket that are resumed: the same messages on another socket, from any worker, and one bill."""
 
+import os
 import random
+import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +13,7 @@ from harness.wait import until
 from harness.websocket import Refused, WebSocket, upgrade_headers, with_query
 from mock import behaviour, openai
 from test_x_websocket import chunk, deltas, events
-from test_y_resume import RESUME, back
+from test_y_resume import RESUME, back, worker_of
 
 CHAT = "/v1/ws/chat"
 WORDS = [f"word{number} " for number in range(40)]
@@ -142,6 +145,7 @@ def test_a_stream_cut_twenty_times_joins_to_the_uncut_one(many, mock, client, ro
     assert deltas(gathered) == "".join(WORDS * 10)
     assert [message["n"] for message in gathered[:-1]] == list(range(1, len(WORDS) * 10 + 1))
     assert bare(gathered) == bare(resumed(many, client, identity))
+    assert sse.text_of(back(many, client, identity).drain()) == "".join(WORDS * 10)
     record = assert_one_record(many, identity, case)
     assert record["status"] == 200 and record["estimated"] is False and record["finish_reason"] == "stop"
     assert record["endpoint"] == CHAT and gathered[-1]["finish_reason"] == "stop"
@@ -303,6 +307,28 @@ def test_past_the_buffer_the_oldest_go(own_relay, mock):
         messages = socket.until(*ENDS)
     assert resumed(relay, key, started["request_id"], 1)[-1]["status"] == 404
     assert bare(resumed(relay, key, started["request_id"], 39)) == bare(messages[39:])
+
+
+def test_a_killed_worker_takes_its_streams_along(own_relay, mock):
+    """Who follows elsewhere gets an error; who comes back finds nothing; what was relayed is billed once."""
+    relay = own_relay({"workers": 2})
+    key = relay.create_key(relay.create_tenant("killed"))
+    pace = mock.pace()
+    case = mock.case(behaviour.stream(*WORDS, pace=pace))
+    first, started = start(relay, key, case)
+    pace.release(3)
+    assert [first.receive()["n"] for _ in range(3)] == [1, 2, 3]
+    writer = worker_of(relay, SimpleNamespace(connection=first.http))
+    followers = [come_back(relay, key, started["request_id"], 2) for _ in range(6)]
+    for socket in followers:
+        assert socket.receive()["n"] == 3
+    elsewhere = [socket for socket in followers if worker_of(relay, SimpleNamespace(connection=socket.http)) != writer]
+    os.kill(writer, signal.SIGKILL)
+    for socket in elsewhere:
+        assert [message["type"] for message in socket.until(*ENDS)] == ["error"]
+    record = relay.record(started["request_id"])
+    assert record["estimated"] is True and record["output_tokens"] > 0 and case.count == 1
+    assert resumed(relay, key, started["request_id"])[-1]["status"] == 404
 
 
 # --- cancelling ---

@@ -362,6 +362,17 @@ static void malformed_events_are_invalid(void **state) {
             fail_msg("%s is not invalid", texts[i]);
         }
     }
+    static const char *const foreign[] = {
+        "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}],\"usageMetadata\":{}}",
+        "{\"type\":\"message_start\",\"message\":{}}",
+        "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}",
+        "{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"usage\":{\"output_tokens\":1}"
+        "}"};
+    for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+        assert_true(hear(foreign[i]).is_invalid);
+    }
+    assert_false(hear("{\"choices\":[],\"candidates\":[],\"type\":\"message_x\"}").is_invalid);
+    assert_false(hear("{\"type\":\"ping\"}").is_invalid);
     assert_false(hear("").is_invalid);
     assert_false(hear("{}").is_invalid);
     /* Nesting costs no stack. */
