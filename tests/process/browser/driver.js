@@ -1,7 +1,8 @@
 "use strict";
 // Chromium for the tests in Python: a JSON command a line on stdin, a JSON answer a line on stdout.
 // {"id", "page": NAME, "call": METHOD, "args": [...]} calls a method of playwright's Page; METHOD may be "keyboard.press".
-// "open" makes the page in a context of its own (args[0]: the context's options), "close" ends it.
+// "open" makes the page in a context of its own (args[0]: the context's options), "close" ends it; "problems" gives the
+// exceptions that nothing in the page has caught since it was last asked.
 // Usage: driver.js CHROMIUM LIMIT_MS
 
 const readline = require("readline");
@@ -20,15 +21,15 @@ async function open(browser, name, options = {}) {
 }
 
 async function close(name) {
-  const { context, problems } = pages.get(name);
+  const { context } = pages.get(name);
   pages.delete(name);
   await context.close();
-  return problems;
 }
 
 async function obey(browser, { page: name, call, args }) {
   if (call === "open") return open(browser, name, ...args);
   if (call === "close") return close(name);
+  if (call === "problems") return pages.get(name).problems.splice(0);
   const path = call.split(".");
   const method = path.pop();
   const owner = path.reduce((object, part) => object[part], pages.get(name).page);

@@ -82,7 +82,8 @@ class Page:
         return self
 
     def __exit__(self, kind, *_):
-        problems = self.call("close")
+        problems = self.call("problems")
+        self.call("close")
         assert kind is not None or problems == [], problems
 
     def call(self, method, *args):
