@@ -76,7 +76,7 @@ static void send_piece(struct exchange *exchange) {
     h2o_send_state_t state = !is_last           ? H2O_SEND_STATE_IN_PROGRESS
                              : exchange->broken ? H2O_SEND_STATE_ERROR
                                                 : H2O_SEND_STATE_FINAL;
-    h2o_iovec_t vector = h2o_iovec_init(exchange->flying.base + exchange->flown, len);
+    h2o_iovec_t vector = h2o_iovec_init(len != 0 ? exchange->flying.base + exchange->flown : NULL, len);
     exchange->flown += len;
     exchange->sending = true;
     exchange->over = is_last;

@@ -3,6 +3,7 @@ so, nothing that looks complete, and the memory given back."""
 
 import gzip
 import json
+import os
 
 import pytest
 
@@ -70,7 +71,8 @@ def dialects(module_relay, mock):
     relay = module_relay({
         "upstreams": {"claude": served_by("anthropic"), "google": served_by("gemini"), "gpt": served_by("openai")},
         "breaker": {"failures": 1000},
-        "models": {name: config.model(name) for name in ("claude", "google", "gpt")}})
+        "models": {name: config.model(name) for name in ("claude", "google", "gpt")}},
+        environment={"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:quarantine_size_mb=0"})
     relay.create_tenant("bad")
     return relay
 
