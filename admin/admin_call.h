@@ -31,6 +31,7 @@ struct admin_call {
     const char *content_type;
     const char *extra_header; /* one more header of the answer, or NULL */
     const char *extra_value;
+    bool reaches_out;  /* a page whose scripts talk to the relay's public address, which is another origin */
     struct span fixed; /* an answer that needs no copy; used when its base is set */
     struct buffer answer;
     void *waiting; /* the exchange that waits for the answer; NULL when none does. The loop's alone */

@@ -9,6 +9,9 @@
 /* admin_console.c: the console's files, by call->path. LANE_NONE. */
 void admin_console(struct admin_call *call, struct admin_tools *tools);
 
+/* admin_console.c: where the relay listens, for the playground. LANE_NONE. */
+void admin_playground(struct admin_call *call, struct admin_tools *tools);
+
 /* admin_status.c: what the segment says about the server. LANE_NONE. */
 void admin_health(struct admin_call *call, struct admin_tools *tools);
 void admin_status(struct admin_call *call, struct admin_tools *tools);

@@ -87,6 +87,10 @@ static const char *reason_of(int status) {
     return status == 200 ? "OK" : status == 201 ? "Created" : status < 400 ? "No Content" : "Error";
 }
 
+#define PAGE_POLICY(connect)                                                                                           \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src " connect              \
+    "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 static void add_headers(h2o_req_t *req, const struct admin_call *call) {
     add_header(req, "content-type", call->content_type);
     add_header(req, "cache-control", "no-store");
@@ -96,8 +100,7 @@ static void add_headers(h2o_req_t *req, const struct admin_call *call) {
     }
     if (call->route != NULL && call->route->access == ACCESS_PAGE) {
         add_header(req, "content-security-policy",
-                   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-                   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+                   call->reaches_out ? PAGE_POLICY("http: https: ws: wss:") : PAGE_POLICY("'self'"));
         add_header(req, "referrer-policy", "no-referrer");
         add_header(req, "cross-origin-opener-policy", "same-origin");
         add_header(req, "cross-origin-resource-policy", "same-origin");

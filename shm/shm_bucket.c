@@ -70,6 +70,21 @@ void shm_bucket_return(_Atomic uint64_t *bucket, int64_t per_minute, int64_t per
     } while (!atomic_compare_exchange_weak_explicit(bucket, &word, next, memory_order_acq_rel, memory_order_relaxed));
 }
 
+void shm_bucket_change_rate(_Atomic uint64_t *bucket, int64_t before_per_minute, int64_t after_per_minute,
+                            int64_t now_mono_ns) {
+    if (before_per_minute <= 0 || after_per_minute <= 0 || before_per_minute == after_per_minute) {
+        return;
+    }
+    uint64_t word = atomic_load_explicit(bucket, memory_order_relaxed);
+    uint64_t next = 0;
+    do {
+        int64_t used_ns = full_at(word, now_mono_ns) - now_mono_ns;
+        int64_t before_ns = interval_ns(before_per_minute);
+        int64_t part_ns = used_ns % before_ns != 0 ? interval_ns(after_per_minute) : 0;
+        next = later(now_mono_ns, refill_ns(after_per_minute, used_ns / before_ns) + part_ns);
+    } while (!atomic_compare_exchange_weak_explicit(bucket, &word, next, memory_order_acq_rel, memory_order_relaxed));
+}
+
 int64_t shm_bucket_left(const _Atomic uint64_t *bucket, int64_t per_minute, int64_t now_mono_ns) {
     int64_t left_ns = per_minute > 0 ? depth_ns(per_minute) - shm_bucket_full_in_ns(bucket, now_mono_ns) : 0;
     return left_ns > 0 ? left_ns / interval_ns(per_minute) : 0;

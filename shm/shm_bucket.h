@@ -16,6 +16,11 @@ bool shm_bucket_take(_Atomic uint64_t *bucket, int64_t per_minute, int64_t permi
 /* Takes what streamed beyond the estimate; may leave the bucket below zero, which later requests wait out. */
 void shm_bucket_charge(_Atomic uint64_t *bucket, int64_t per_minute, int64_t permits, int64_t now_mono_ns);
 
+/* The rate was changed from `before` to `after` a minute: what was used counts on as the same number of permits, so
+ * that a higher limit has room at once. Rates of 0 change nothing. */
+void shm_bucket_change_rate(_Atomic uint64_t *bucket, int64_t before_per_minute, int64_t after_per_minute,
+                            int64_t now_mono_ns);
+
 /* Gives permits back (a refused or failed request, an estimate that was too high); never above full. */
 void shm_bucket_return(_Atomic uint64_t *bucket, int64_t per_minute, int64_t permits, int64_t now_mono_ns);
 

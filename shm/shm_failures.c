@@ -34,9 +34,12 @@ static struct shm_failure_sh *claim(const struct shm_map *map, uint64_t fingerpr
     for (uint64_t step = 0; step < NEIGHBOURHOOD; step++) {
         struct shm_failure_sh *row = row_of(map, fingerprint, step);
         uint64_t owner = atomic_load_explicit(&row->fingerprint, memory_order_acquire);
-        bool is_full = (int64_t)atomic_load_explicit(&row->bucket_ns, memory_order_relaxed) <= now_mono_ns;
+        bool is_full = (int64_t)atomic_load_explicit(&row->bucket_ns, memory_order_acquire) <= now_mono_ns;
         if (is_full && atomic_compare_exchange_strong(&row->fingerprint, &owner, fingerprint)) {
             return row;
+        }
+        if (!is_full) { /* who took from the bucket claimed the row before: perhaps since we looked at its owner */
+            owner = atomic_load_explicit(&row->fingerprint, memory_order_acquire);
         }
         if (owner == fingerprint) { /* another worker was quicker */
             return row;

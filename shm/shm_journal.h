@@ -122,7 +122,7 @@ MUST_CHECK bool shm_journal_begin(struct shm_journal *journal, const struct shm_
                                   struct shm_journal_writer *writer);
 
 /* Appends one record and publishes it; then drops the oldest records past keep_bytes that no reader waits for. */
-void shm_journal_append(struct shm_journal *journal, struct shm_journal_writer *writer, struct span record,
+void shm_journal_append(struct shm_journal *journal, struct shm_journal_writer *writer, struct span bytes,
                         uint64_t keep_bytes);
 
 /* Says how the answer is; readers see it once its status is there. Texts may be NULL. */

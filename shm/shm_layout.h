@@ -334,7 +334,7 @@ struct shm_header_sh {
     uint64_t bytes;
     uint64_t incarnation; /* random; names this segment in the ledger's ring positions */
     int64_t created_wall_ns;
-    char boot_id[40];
+    char boot_id[40]; /* stays at this offset in every layout */
     uint32_t seat_count;
     uint32_t key_capacity;    /* rows of keys and of their accounts; a power of two */
     uint32_t secret_capacity; /* twice key_capacity */

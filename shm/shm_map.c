@@ -176,7 +176,17 @@ bool shm_map_create(struct shm_map *map, const char *state_dir, const struct shm
     return true;
 }
 
+static bool is_of_this_boot(const struct shm_header_sh *header) {
+    char boot_id[sizeof(header->boot_id)];
+    shm_boot_id(boot_id);
+    return memcmp(boot_id, header->boot_id, sizeof(boot_id)) == 0;
+}
+
+/* The boot's id lies where it did in every layout: what another boot left holds nothing, whatever its form. */
 static enum shm_attach check_header(const struct shm_header_sh *header, uint64_t file_bytes) {
+    if (header->magic == SHM_MAGIC && !is_of_this_boot(header)) {
+        return SHM_ATTACH_OTHER_BOOT;
+    }
     if (header->magic != SHM_MAGIC || header->layout_version != SHM_LAYOUT_VERSION || header->bytes != file_bytes) {
         return SHM_ATTACH_OTHER_LAYOUT;
     }
@@ -190,9 +200,7 @@ static enum shm_attach check_header(const struct shm_header_sh *header, uint64_t
         expected.connections_offset != header->connections_offset) {
         return SHM_ATTACH_OTHER_LAYOUT;
     }
-    char boot_id[40];
-    shm_boot_id(boot_id);
-    return memcmp(boot_id, header->boot_id, sizeof(boot_id)) == 0 ? SHM_ATTACHED : SHM_ATTACH_OTHER_BOOT;
+    return SHM_ATTACHED;
 }
 
 enum shm_attach shm_map_attach(struct shm_map *map, const char *state_dir, bool writable, struct buffer *error) {

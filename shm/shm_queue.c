@@ -1,5 +1,7 @@
 #include "shm/shm_queue.h"
 
+#include "shm/heritage.h"
+
 /* A row belongs to who set its identity; a ticket of 0 says that its owner is still arriving, or leaving. */
 static struct shm_queue_sh *queue_of(const struct shm_map *map, uint32_t tenant_index) {
     struct shm_queue_sh *queues = (struct shm_queue_sh *)(void *)((char *)map->header + map->header->queues_offset);
@@ -48,29 +50,37 @@ void shm_queue_leave(const struct shm_map *map, int place) {
     free_row(queue, row);
 }
 
-/* Is there a row of this key with a ticket below `ticket`? */
-static bool has_before(struct shm_queue_sh *queue, uint32_t key_index, uint64_t ticket) {
+/* How many rows of this key have a ticket below `ticket`? */
+static uint32_t count_before(struct shm_queue_sh *queue, uint32_t key_index, uint64_t ticket) {
+    uint32_t count = 0;
     if (atomic_load(&queue->waiting) == 0) {
-        return false;
+        return 0;
     }
     for (int i = 0; i < SHM_QUEUE_PLACES; i++) {
         uint64_t identity = atomic_load(&queue->waiters[i].identity);
         uint64_t other = atomic_load(&queue->waiters[i].ticket);
-        if (identity != 0 && (uint32_t)identity == key_index && other != 0 && other < ticket) {
-            return true;
-        }
+        count += identity != 0 && (uint32_t)identity == key_index && other != 0 && other < ticket ? 1 : 0;
     }
-    return false;
+    return count;
 }
 
 bool shm_queue_is_first(const struct shm_map *map, int place) {
     struct shm_waiter_sh *row = NULL;
     struct shm_queue_sh *queue = queue_at(map, place, &row);
-    return !has_before(queue, (uint32_t)atomic_load(&row->identity), atomic_load(&row->ticket));
+    return count_before(queue, (uint32_t)atomic_load(&row->identity), atomic_load(&row->ticket)) == 0;
+}
+
+uint32_t shm_queue_count_before(const struct shm_map *map, uint32_t tenant_index, uint32_t key_index, int place) {
+    struct shm_waiter_sh *row = NULL;
+    if (place < 0) {
+        return count_before(queue_of(map, tenant_index), key_index, UINT64_MAX);
+    }
+    struct shm_queue_sh *queue = queue_at(map, place, &row);
+    return count_before(queue, key_index, atomic_load(&row->ticket));
 }
 
 bool shm_queue_is_waited_for(const struct shm_map *map, uint32_t tenant_index, uint32_t key_index) {
-    return has_before(queue_of(map, tenant_index), key_index, UINT64_MAX);
+    return shm_queue_count_before(map, tenant_index, key_index, -1) != 0;
 }
 
 void shm_queue_each(const struct shm_map *map, uint32_t tenant_index, void (*wake)(void *context, uint32_t seat),
@@ -79,9 +89,12 @@ void shm_queue_each(const struct shm_map *map, uint32_t tenant_index, void (*wak
     if (atomic_load(&queue->waiting) == 0) {
         return;
     }
+    uint64_t told[HERITAGE_SEATS_MOST / 64] = {0};
     for (int i = 0; i < SHM_QUEUE_PLACES; i++) {
         uint64_t identity = atomic_load(&queue->waiters[i].identity);
-        if (identity != 0) {
+        uint32_t seat = seat_of(identity) % HERITAGE_SEATS_MOST;
+        if (identity != 0 && (told[seat / 64] >> seat % 64 & 1) == 0) {
+            told[seat / 64] |= UINT64_C(1) << seat % 64;
             wake(context, seat_of(identity));
         }
     }

@@ -15,10 +15,13 @@ void shm_queue_leave(const struct shm_map *map, int place);
 /* Does nobody of the same key stand before this place? */
 bool shm_queue_is_first(const struct shm_map *map, int place);
 
+/* How many of the same key stand before this place, or wait at all (place -1)? */
+uint32_t shm_queue_count_before(const struct shm_map *map, uint32_t tenant_index, uint32_t key_index, int place);
+
 /* Does anybody wait for this key? */
 bool shm_queue_is_waited_for(const struct shm_map *map, uint32_t tenant_index, uint32_t key_index);
 
-/* Calls wake for each place taken in the tenant's queue, with its seat. */
+/* Calls wake once for each seat that has a place in the tenant's queue. */
 void shm_queue_each(const struct shm_map *map, uint32_t tenant_index, void (*wake)(void *context, uint32_t seat),
                     void *context);
 

@@ -1,5 +1,5 @@
 /* shm/shm_row.h - rows that one process rewrites while others read them: whole, and never waiting for the writer.
- * Used by: shm_keys.c. Writer: the ledger, one row at a time; readers: all.
+ * Used by: shm_keys.c; worker/limits.c asks for versions. Writer: the ledger, one row at a time; readers: all.
  * Protocol: a row begins with its version, odd while it is being written. Before, the writer puts the row as it was
  * into the header's `undo`; a reader that meets an odd version takes the row from there. A row is written the first
  * time under version 0, which nobody reads. Blocking: never.

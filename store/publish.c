@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/shm_bucket.h"
 #include "shm/shm_keys.h"
 #include "store/budget_watch.h"
 #include "store/price_book.h"
@@ -248,6 +249,19 @@ void publisher_spend(void *context, const struct fold *fold) {
 
 /* --- rows --- */
 
+static int64_t chosen(int64_t before, int64_t after, bool raised) { return (after > before) == raised ? after : before; }
+
+/* Lowered rates change their buckets before the row is published, raised ones after: whoever takes in between counts
+ * a permit as too little for a moment, never an old one as hundreds of the new. */
+static void change_rates(struct shm_account_sh *account, const struct shm_limits_sh *before,
+                         const struct shm_limits_sh *after, bool raised) {
+    int64_t now_mono_ns = clock_mono_ns();
+    shm_bucket_change_rate(&account->request_bucket_ns, before->requests_per_minute,
+                           chosen(before->requests_per_minute, after->requests_per_minute, raised), now_mono_ns);
+    shm_bucket_change_rate(&account->token_bucket_ns, before->tokens_per_minute,
+                           chosen(before->tokens_per_minute, after->tokens_per_minute, raised), now_mono_ns);
+}
+
 static void publish_tenant_row(struct publisher *publisher, struct kv_txn *txn, const struct tenant *tenant) {
     struct account_limits limits;
     bool known = publisher_resolve_limits(publisher->conf, tenant, &limits);
@@ -270,7 +284,12 @@ static void publish_tenant_row(struct publisher *publisher, struct kv_txn *txn, 
     struct shm_account_sh *account = shm_tenant_account(publisher->map, tenant->id);
     atomic_store(&account->credit_nusd, money_add(tenant->credit_nusd, tenant->credit_base_nusd));
     publish_spend_of(publisher, txn, FOLD_TENANT, tenant->id);
+    struct shm_tenant_sh before;
+    bool was_there = shm_tenant_read(publisher->map, tenant->id, &before);
+    before = was_there ? before : row;
+    change_rates(account, &before.limits, &row.limits, false);
     shm_tenant_publish(publisher->map, tenant->id, &row);
+    change_rates(account, &before.limits, &row.limits, true);
 }
 
 static bool publish_key_allow(struct publisher *publisher, const struct api_key *key, uint32_t *row,
@@ -321,7 +340,13 @@ static bool publish_key_row(struct publisher *publisher, struct kv_txn *txn, con
         return false;
     }
     publish_spend_of(publisher, txn, FOLD_KEY, key->number);
+    struct shm_key_sh before;
+    bool was_there = shm_key_read(publisher->map, key->number, &before);
+    struct shm_account_sh *account = shm_key_account(publisher->map, key->number);
+    before = was_there ? before : row;
+    change_rates(account, &before.limits, &row.limits, false);
     shm_key_publish(publisher->map, key->number, &row);
+    change_rates(account, &before.limits, &row.limits, true);
     return true;
 }
 

@@ -56,15 +56,6 @@ bool admit_may_price(const struct request *request, int model) {
     return !budget_applies(request) || price_of_model(request, model, &price);
 }
 
-static int64_t first_slice_tokens(const struct request *request) {
-    if (request->form == CLIENT_EMBEDDINGS) {
-        return 0;
-    }
-    int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
-    int64_t cap = request->chat.max_tokens;
-    return (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
-}
-
 static void fill_record(struct request *request) {
     struct shm_slot_sh *slot = request->shared;
     struct shm_usage_record_sh *record = &slot->record;
@@ -104,9 +95,11 @@ void admit_price_route(struct request *request) {
     request->shared->upstream_row = request->attempt.upstream_row;
 }
 
-static bool server_takes_work(const struct worker *worker) {
-    const struct shm_header_sh *header = worker->map->header;
-    return !worker->refusing && atomic_load_explicit(&header->draining, memory_order_relaxed) == 0 &&
+/* One that waits for its rate has been taken on: the end of the server does not cut its wait short. */
+static bool server_takes_work(const struct request *request) {
+    const struct shm_header_sh *header = request->worker->map->header;
+    bool is_ending = request->worker->refusing || atomic_load_explicit(&header->draining, memory_order_relaxed) != 0;
+    return (!is_ending || request->queue.place >= 0) &&
            atomic_load_explicit(&header->ledger_refuses, memory_order_relaxed) == 0;
 }
 
@@ -147,24 +140,33 @@ static struct verdict check(struct request *request) {
     return verdict.kind == ERROR_NONE ? resume_begin(request) : verdict;
 }
 
+/* It has waited: its key and tenant may have been changed, or revoked, meanwhile. */
+static struct verdict check_again(struct request *request) {
+    struct verdict verdict = auth_check_again(request);
+    if (verdict.kind == ERROR_NONE && !auth_allows_model(request, request->model_asked)) {
+        verdict = verdict_of(ERROR_model_not_allowed);
+    }
+    if (verdict.kind == ERROR_NONE && !admit_may_price(request, request->model_asked)) {
+        verdict = verdict_of(ERROR_model_not_priced);
+    }
+    return verdict;
+}
+
 /* Takes the limits, unless others of its key stand before it. */
 static struct verdict take_turn(struct request *request) {
-    if (!queue_is_turn(request)) {
-        struct verdict verdict = verdict_with(ERROR_rate_limit_exceeded, NULL,
-                                              "Other requests of this key wait for its rate limit. Try again later.");
-        verdict.retry_after_ms = 1000;
-        verdict.shortage = SHORT_OF_REQUESTS;
-        return verdict;
-    }
-    return limits_take(request, money_add(request->chat.prompt_tokens, first_slice_tokens(request)));
+    int64_t tokens = limits_first_tokens(request);
+    int64_t before = queue_count_before(request);
+    return before != 0 ? limits_refuse_behind(request, tokens, before) : limits_take(request, tokens);
 }
 
 struct verdict admit_request(struct request *request) {
     struct verdict verdict = {.kind = ERROR_NONE};
-    if (!server_takes_work(request->worker)) {
+    if (!server_takes_work(request)) {
         return verdict_with(ERROR_overloaded, NULL, "This server takes no new requests at the moment. Try again.");
     }
-    if (!request->is_checked) {
+    if (request->is_checked) {
+        verdict = check_again(request);
+    } else {
         verdict = check(request);
         request->is_checked = verdict.kind == ERROR_NONE;
     }

@@ -181,6 +181,18 @@ static struct verdict check_signature(struct request *request, struct span key) 
     return verdict_with(ERROR_invalid_signature, NULL, "%s", signature_problem(result));
 }
 
+/* May a key that exists be used now, from where the request comes? */
+static struct verdict check_rows(struct request *request, int64_t now_wall_ns) {
+    if (now_wall_ns >= request->key.expires_wall_ns) {
+        return verdict_of(ERROR_expired_api_key);
+    }
+    request->has_key = true;
+    if (request->key.state == SHM_KEY_DISABLED || request->tenant.state == SHM_KEY_DISABLED) {
+        return verdict_of(ERROR_key_disabled);
+    }
+    return address_allowed(request) ? verdict_of(ERROR_NONE) : verdict_of(ERROR_ip_not_allowed);
+}
+
 struct verdict auth_check(struct request *request) {
     struct span key = SPAN_EMPTY;
     const struct auth_sources sources = sources_of(request);
@@ -198,17 +210,23 @@ struct verdict auth_check(struct request *request) {
         return refuse_wrong_key(request->worker, request->client);
     }
     request->key_index = (uint32_t)index;
-    if (request->start_wall_ns >= request->key.expires_wall_ns) {
-        return verdict_of(ERROR_expired_api_key);
+    verdict = check_rows(request, request->start_wall_ns);
+    if (verdict.kind != ERROR_NONE) {
+        return verdict;
     }
-    request->has_key = true;
-    if (request->key.state == SHM_KEY_DISABLED || request->tenant.state == SHM_KEY_DISABLED) {
-        return verdict_of(ERROR_key_disabled);
+    return request->input.is_message ? verdict : check_signature(request, key);
+}
+
+struct verdict auth_check_again(struct request *request) {
+    struct shm_key_sh key;
+    struct shm_tenant_sh tenant;
+    if (!shm_key_read(request->worker->map, request->key_index, &key) || key.state == SHM_KEY_REVOKED ||
+        !shm_tenant_read(request->worker->map, key.tenant_index, &tenant)) {
+        return verdict_of(ERROR_invalid_api_key);
     }
-    if (!address_allowed(request)) {
-        return verdict_of(ERROR_ip_not_allowed);
-    }
-    return request->input.is_message ? verdict_of(ERROR_NONE) : check_signature(request, key);
+    request->key = key;
+    request->tenant = tenant;
+    return check_rows(request, clock_wall_ns());
 }
 
 /* An item of an allow-list may be a model or an alias of one. */

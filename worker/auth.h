@@ -11,6 +11,10 @@
 /* Reads the credential, fills request->key and tenant; checks the key's state, the address and the signature. */
 struct verdict auth_check(struct request *request);
 
+/* For a request that has waited since: reads key and tenant anew and checks their states, the expiry and the address.
+ */
+struct verdict auth_check_again(struct request *request);
+
 /* Where a key may stand; empty spans where nothing stands. */
 struct auth_sources {
     struct span authorization;

@@ -146,6 +146,9 @@ static struct chat_rewrite rewrite_of(const struct request *request) {
 /* The most an Anthropic upstream may be asked for: what is held when the answer does not stream, for thinking may raise
  * the client's own cap. */
 static int64_t anthropic_cap(const struct request *request, const struct conf_model *model) {
+    if (request->budget_max_tokens > 0) {
+        return request->budget_max_tokens;
+    }
     return !request->stream && budget_applies(request) ? budget_worst_case_tokens(request) : model->max_output_tokens;
 }
 
@@ -170,12 +173,13 @@ static bool write_translated(struct request *request, struct span chat_body, str
 static bool write_from_messages(struct request *request, struct chat_verdict *wrong) {
     struct json_doc *doc = &request->worker->scratch;
     struct chat_rewrite rewrite = rewrite_of(request);
+    bool is_gemini = request->attempt.upstream->dialect == CONF_DIALECT_GEMINI;
     struct chat_request chat;
     struct buffer body;
     buffer_init(&body, (size_t)request->worker->conf->request_limits.body_bytes * 2 + 4096);
     bool good = json_parse(doc, request->messages->body) &&
-                messages_to_chat_write(doc, rewrite.wants_max_completion_tokens, &body);
-    if (good && request->attempt.upstream->dialect == CONF_DIALECT_GEMINI) {
+                messages_to_chat_write(doc, rewrite.wants_max_completion_tokens, is_gemini, &body);
+    if (good && is_gemini) {
         good = write_translated(request, buffer_span(&body), wrong);
     } else if (good) {
         good = chat_request_read(doc, buffer_span(&body), &chat, wrong) &&

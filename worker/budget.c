@@ -12,6 +12,9 @@ enum {
     RESERVE_TRIES = 16,
 };
 
+/* Within which the ledger has turned a day or month (store/ledger_process.c looks each second). */
+#define TURN_NS (2 * NS_PER_S)
+
 static const char *const level_names[LEVELS] = {"key", "tenant"};
 static const char *const window_names[SHM_WINDOWS] = {"day", "month", "total"};
 
@@ -48,23 +51,42 @@ static int64_t taken_nusd(const struct request *request, int level, int window) 
     return money_add(now.spent_nusd, now.held_nusd);
 }
 
-/* What may still be held, by the tightest limit; INT64_MAX without one. *tightest tells which (level x windows +
- * window). */
-static int64_t available_nusd(const struct request *request, int *tightest) {
+/* What one limit leaves to be held; INT64_MAX where there is none. */
+static int64_t left_of(const struct request *request, int level, int window) {
+    int64_t limit = limit_of(request, level, window);
+    int64_t left = limit < 0 ? INT64_MAX : limit - taken_nusd(request, level, window);
+    return left > 0 ? left : 0;
+}
+
+/* What may still be held, by the tightest limit; INT64_MAX without one. */
+static int64_t available_nusd(const struct request *request) {
     int64_t least = INT64_MAX;
     for (int at = 0; at < LEVELS * SHM_WINDOWS; at++) {
-        int64_t limit = limit_of(request, at / SHM_WINDOWS, at % SHM_WINDOWS);
-        if (limit < 0) {
-            continue;
-        }
-        int64_t left = limit - taken_nusd(request, at / SHM_WINDOWS, at % SHM_WINDOWS);
-        left = left > 0 ? left : 0;
-        if (left < least) {
-            least = left;
-            *tightest = at;
-        }
+        int64_t left = left_of(request, at / SHM_WINDOWS, at % SHM_WINDOWS);
+        least = left < least ? left : least;
     }
     return least;
+}
+
+/* When a limit frees what is needed: at the end of its window, or never. */
+static int freeing_rank(const struct request *request, int level, int window, int64_t need_nusd) {
+    int64_t whole_nusd = money_add(need_nusd, request->shared != NULL ? request->shared->held_nusd : 0);
+    return limit_of(request, level, window) < whole_nusd ? SHM_WINDOW_TOTAL : window;
+}
+
+/* Of the limits that leave less than is needed the one that frees last (level x windows + window): until then another
+ * try is refused too. -1: none. */
+static int find_last_to_free(const struct request *request, int64_t need_nusd) {
+    int found = -1;
+    int latest = -1;
+    for (int at = 0; at < LEVELS * SHM_WINDOWS; at++) {
+        int rank = freeing_rank(request, at / SHM_WINDOWS, at % SHM_WINDOWS, need_nusd);
+        if (left_of(request, at / SHM_WINDOWS, at % SHM_WINDOWS) < need_nusd && rank > latest) {
+            found = at;
+            latest = rank;
+        }
+    }
+    return found;
 }
 
 struct budget_view budget_view_of(const struct request *request, enum shm_window window) {
@@ -100,6 +122,18 @@ static bool hold_more(struct request *request, int64_t amount_nusd) {
     return true;
 }
 
+/* Holds `wanted` more, or as much of it as there is. Others take at the same time: what was left a moment ago may not
+ * be, though something is. */
+static void hold_what_is_left(struct request *request, int64_t wanted_nusd) {
+    for (int tries = 0; tries < RESERVE_TRIES; tries++) {
+        int64_t left_nusd = available_nusd(request);
+        int64_t more_nusd = wanted_nusd < left_nusd ? wanted_nusd : left_nusd;
+        if (more_nusd <= 0 || hold_more(request, more_nusd)) {
+            return;
+        }
+    }
+}
+
 static int64_t price_nusd(const struct request *request, int64_t input_tokens, int64_t output_tokens) {
     const struct shm_usage_record_sh *record = &request->shared->record;
     const struct token_counts counts = {.input_tokens = input_tokens, .output_tokens = output_tokens};
@@ -121,15 +155,32 @@ static int64_t affordable_tokens(const struct request *request, int64_t amount_n
     return low;
 }
 
-static struct verdict refuse(const struct request *request, int tightest, int64_t left_nusd) {
-    int window = tightest % SHM_WINDOWS;
-    int level = tightest / SHM_WINDOWS;
+/* The verdict of who needs more than there is. */
+static struct verdict refuse(const struct request *request, int64_t need_nusd) {
+    int refusing = find_last_to_free(request, need_nusd);
+    if (refusing < 0) { /* others gave back what they had held meanwhile */
+        struct verdict again = verdict_with(ERROR_insufficient_quota, NULL,
+                                            "What is left of the budget is held by other requests. Try again.");
+        again.retry_after_ms = 1000;
+        return again;
+    }
+    int window = refusing % SHM_WINDOWS;
+    int level = refusing / SHM_WINDOWS;
+    int64_t left_nusd = left_of(request, level, window);
     char left[NUSD_TEXT_BYTES];
     char limit[NUSD_TEXT_BYTES];
     (void)money_format_short(left_nusd, left);
     (void)money_format_short(limit_of(request, level, window), limit);
     int64_t now_wall_ns = clock_wall_ns();
     struct verdict verdict;
+    if (window != SHM_WINDOW_TOTAL && freeing_rank(request, level, window, need_nusd) == SHM_WINDOW_TOTAL) {
+        verdict = verdict_with(ERROR_insufficient_quota, NULL,
+                               "This request may cost more than the whole %s budget of this %s: %s USD of %s USD is "
+                               "left. Ask for a shorter answer.",
+                               window_names[window], level_names[level], left, limit);
+        verdict.do_not_retry = true;
+        return verdict;
+    }
     if (window == SHM_WINDOW_TOTAL) {
         verdict = verdict_with(
             ERROR_insufficient_quota, NULL,
@@ -138,21 +189,21 @@ static struct verdict refuse(const struct request *request, int tightest, int64_
         verdict.do_not_retry = true;
         return verdict;
     }
-    int64_t resets_wall_ns = calendar_next(now_wall_ns, window == SHM_WINDOW_DAY ? CALENDAR_DAY : CALENDAR_MONTH);
+    /* The ledger turns the windows a moment after the border: just after it the old one may still refuse. */
+    int64_t resets_wall_ns =
+        calendar_next(now_wall_ns - TURN_NS, window == SHM_WINDOW_DAY ? CALENDAR_DAY : CALENDAR_MONTH);
     char resets[RFC3339_BYTES];
     calendar_rfc3339(resets_wall_ns, resets);
     verdict = verdict_with(ERROR_insufficient_quota, NULL,
                            "The %s budget of this %s is used up: %s USD of %s USD is left. It resets at %s.",
                            window_names[window], level_names[level], left, limit, resets);
-    verdict.retry_after_ms = (resets_wall_ns - now_wall_ns + NS_PER_MS - 1) / NS_PER_MS;
+    verdict.retry_after_ms = (resets_wall_ns + TURN_NS - now_wall_ns + NS_PER_MS - 1) / NS_PER_MS;
     verdict.do_not_retry = verdict.retry_after_ms > 120000;
     return verdict;
 }
 
 struct verdict budget_peek(const struct request *request) {
-    int tightest = 0;
-    int64_t left_nusd = available_nusd(request, &tightest);
-    return left_nusd > 0 ? verdict_of(ERROR_NONE) : refuse(request, tightest, left_nusd);
+    return available_nusd(request) > 0 ? verdict_of(ERROR_NONE) : refuse(request, 1);
 }
 
 static int64_t slice_tokens(const struct request *request) {
@@ -182,11 +233,9 @@ struct verdict budget_cover(struct request *request) {
     }
     int64_t wanted_tokens = request->stream ? slice_tokens(request) : budget_worst_case_tokens(request);
     int64_t least_tokens = may_shorten(request) && wanted_tokens > 0 ? request->chat.choices : wanted_tokens;
-    int tightest = 0;
-    int64_t left_nusd = 0;
     for (int tries = 0; tries < RESERVE_TRIES; tries++) {
         int64_t held_nusd = request->shared->held_nusd;
-        left_nusd = available_nusd(request, &tightest);
+        int64_t left_nusd = available_nusd(request);
         int64_t tokens = affordable_tokens(request, money_add(left_nusd, held_nusd), wanted_tokens);
         int64_t need_nusd = price_nusd(request, request->chat.prompt_tokens, tokens);
         if (tokens < least_tokens || need_nusd > money_add(left_nusd, held_nusd)) {
@@ -199,7 +248,8 @@ struct verdict budget_cover(struct request *request) {
         }
     }
     worker_count(request->worker, SHM_COUNTER_limited_budget, 1);
-    return refuse(request, tightest, left_nusd);
+    int64_t least_nusd = price_nusd(request, request->chat.prompt_tokens, least_tokens);
+    return refuse(request, least_nusd - request->shared->held_nusd);
 }
 
 bool budget_top_up(struct request *request) {
@@ -215,25 +265,14 @@ bool budget_top_up(struct request *request) {
     if (request->worker->paused) {
         return price <= held_nusd; /* the last event of an answer that ended in a pause of the ledger */
     }
-    int tightest = 0;
-    int64_t want_nusd = money_add(price, slice_nusd) - held_nusd;
-    int64_t left_nusd = available_nusd(request, &tightest);
-    int64_t more_nusd = want_nusd < left_nusd ? want_nusd : left_nusd;
-    if (more_nusd > 0) {
-        (void)!hold_more(request, more_nusd);
-    }
+    hold_what_is_left(request, money_add(price, slice_nusd) - held_nusd);
     return price <= request->shared->held_nusd;
 }
 
 int64_t budget_settle(struct request *request, int64_t price) {
     int64_t held_nusd = request->shared->held_nusd;
     if (price > held_nusd && budget_applies(request)) {
-        int tightest = 0;
-        int64_t missing_nusd = price - held_nusd;
-        int64_t left_nusd = available_nusd(request, &tightest);
-        if (left_nusd > 0) {
-            (void)!hold_more(request, missing_nusd < left_nusd ? missing_nusd : left_nusd);
-        }
+        hold_what_is_left(request, price - held_nusd);
         held_nusd = request->shared->held_nusd;
         price = price < held_nusd ? price : held_nusd;
     }

@@ -23,7 +23,4 @@ void chat_chunk_write_usage(struct buffer *out, const struct token_counts *token
 void chat_chunk_write_end(struct buffer *out, const char *head, const char *finish_reason, bool with_usage,
                           const struct token_counts *tokens, int64_t cost_nusd);
 
-/* Appends a usage object with its cost. */
-void chat_chunk_write_usage(struct buffer *out, const struct token_counts *tokens, int64_t cost_nusd);
-
 #endif

@@ -8,6 +8,12 @@
 
 static const char KEEP_ALIVE[] = ": keepalive\n\n";
 
+/* GET /v1/models is asked for by clients of both dialects; Anthropic's say which version of theirs they speak. */
+static bool is_anthropic_list(const struct request *request) {
+    return request->front != NULL && span_starts_with(request->input.path, "/v1/models") &&
+           request->front->driver->header(request->front, "anthropic-version").len != 0;
+}
+
 enum client_form client_form_of(const struct request *request) {
     if (request->endpoint == NULL) {
         return span_starts_with(span_text(request->log_path), "/v1/messages") ? CLIENT_MESSAGES : CLIENT_CHAT;
@@ -22,7 +28,7 @@ enum client_form client_form_of(const struct request *request) {
     case SHM_ENDPOINT_EMBEDDINGS:
         return CLIENT_EMBEDDINGS;
     default:
-        return CLIENT_CHAT;
+        return is_anthropic_list(request) ? CLIENT_MESSAGES : CLIENT_CHAT;
     }
 }
 

@@ -11,7 +11,8 @@ struct request;
 
 enum client_form { CLIENT_CHAT, CLIENT_MESSAGES, CLIENT_RESPONSES, CLIENT_COMPLETIONS, CLIENT_EMBEDDINGS };
 
-/* The form of the request's endpoint; by its path where it has none. */
+/* The form of the request's endpoint; by its path where it has none. GET /v1/models has Anthropic's form for clients
+ * that send anthropic-version. */
 enum client_form client_form_of(const struct request *request);
 
 /* What a silent stream is kept alive with. */

@@ -6,12 +6,13 @@
 #include "worker/auth.h"
 #include "worker/body.h"
 #include "worker/endpoint_key.h"
+#include "worker/endpoint_models.h"
 #include "worker/reply.h"
 #include "worker/resume.h"
 #include "worker/worker_state.h"
 #include "worker/ws_handshake.h"
 
-enum { ANSWER_BYTES_MOST = 4 << 20, MODEL_PATH_BYTES = 256 };
+enum { ANSWER_BYTES_MOST = 256 };
 
 struct endpoint {
     const char *method;
@@ -43,122 +44,6 @@ static struct verdict answer_preflight(struct request *request) {
     return verdict_of(ERROR_NONE);
 }
 
-/* --- models --- */
-
-static void write_pricing(struct json_writer *writer, const struct price *price) {
-    json_begin_object(writer, "pricing");
-    json_write_price(writer, "input", price->input_nusd);
-    json_write_price(writer, "cached_input", price->cached_input_nusd);
-    json_write_price(writer, "cache_write", price->cache_write_nusd);
-    json_write_price(writer, "output", price->output_nusd);
-    json_end_object(writer);
-}
-
-static void write_optional_int(struct json_writer *writer, const char *name, int64_t value) {
-    if (value > 0) {
-        json_write_int(writer, name, value);
-    } else {
-        json_write_null(writer, name);
-    }
-}
-
-static void write_model(struct request *request, struct json_writer *writer, int index) {
-    const struct conf *conf = request->worker->conf;
-    int target = conf_model_resolve(conf, index);
-    const struct conf_model *model = &conf->models[target];
-    struct price price = model->price;
-    bool priced =
-        shm_price_at(request->worker->map, span_text(model->name), request->start_wall_ns, &price) || model->has_price;
-    json_begin_object(writer, NULL);
-    json_write_text(writer, "id", conf->models[index].name);
-    json_write_text(writer, "object", "model");
-    json_write_int(writer, "created", request->worker->seat->started_wall_ns / NS_PER_S);
-    json_write_text(writer, "owned_by",
-                    model->route_count > 0 ? conf->upstreams[model->routes[0].upstream].name : "tollgate");
-    if (priced) {
-        write_pricing(writer, &price);
-    } else {
-        json_write_null(writer, "pricing");
-    }
-    write_optional_int(writer, "context", model->context_tokens);
-    write_optional_int(writer, "max_output", model->max_output_tokens);
-    json_end_object(writer);
-}
-
-/* A rule model is listed when the key may use one of the models it leads to. */
-static bool may_use(const struct request *request, int index) {
-    const struct conf *conf = request->worker->conf;
-    int target = conf_model_resolve(conf, index);
-    const struct conf_model *model = &conf->models[target];
-    for (int i = 0; i < model->rule_count; i++) {
-        if (auth_allows_model(request, conf_model_resolve(conf, model->rules[i].model))) {
-            return true;
-        }
-    }
-    return model->rule_count == 0 && auth_allows_model(request, target);
-}
-
-static struct verdict answer_models(struct request *request) {
-    struct buffer body;
-    buffer_init(&body, ANSWER_BYTES_MOST);
-    struct json_writer writer = json_writer_on(&body);
-    json_begin_object(&writer, NULL);
-    json_write_text(&writer, "object", "list");
-    json_begin_array(&writer, "data");
-    for (int i = 0; i < request->worker->conf->model_count; i++) {
-        if (may_use(request, i)) {
-            write_model(request, &writer, i);
-        }
-    }
-    json_end_array(&writer);
-    json_end_object(&writer);
-    reply_json(request, 200, buffer_span(&body));
-    buffer_fini(&body);
-    return verdict_of(ERROR_NONE);
-}
-
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-/* Undoes %XX; false when the result does not fit or holds a NUL. */
-static bool decode_path(struct span text, char *out, size_t size) {
-    size_t n = 0;
-    for (size_t i = 0; i < text.len && n + 1 < size; i++) {
-        char c = text.base[i];
-        if (c == '%' && i + 2 < text.len && hex_digit(text.base[i + 1]) >= 0 && hex_digit(text.base[i + 2]) >= 0) {
-            c = (char)(hex_digit(text.base[i + 1]) * 16 + hex_digit(text.base[i + 2]));
-            i += 2;
-        }
-        if (c == '\0') {
-            return false;
-        }
-        out[n++] = c;
-    }
-    out[n] = '\0';
-    return n + 1 < size;
-}
-
-static struct verdict answer_model(struct request *request) {
-    char name[MODEL_PATH_BYTES];
-    struct span rest = span_skip(request->input.path, strlen(request->endpoint->path));
-    int index = decode_path(rest, name, sizeof(name)) ? conf_model_index(request->worker->conf, span_text(name)) : -1;
-    if (index < 0 || !may_use(request, index)) {
-        return verdict_with(ERROR_model_not_found, "model",
-                            "This key has no such model. GET /v1/models lists its models.");
-    }
-    struct buffer body;
-    buffer_init(&body, ANSWER_BYTES_MOST);
-    struct json_writer writer = json_writer_on(&body);
-    write_model(request, &writer, index);
-    reply_json(request, 200, buffer_span(&body));
-    buffer_fini(&body);
-    return verdict_of(ERROR_NONE);
-}
-
 /* --- Anthropic's count of a prompt: our estimate, for no upstream may be asked without a record --- */
 
 static struct verdict answer_count_tokens(struct request *request) {
@@ -171,7 +56,7 @@ static struct verdict answer_count_tokens(struct request *request) {
         return body_verdict(&wrong);
     }
     int index = conf_model_index(request->worker->conf, span_text(messages->model));
-    if (index < 0 || !may_use(request, index)) {
+    if (index < 0 || !endpoint_may_use_model(request, index)) {
         return verdict_with(ERROR_model_not_found, "model",
                             "This key has no such model. GET /v1/models lists its models.");
     }
@@ -230,8 +115,8 @@ static const struct endpoint endpoints[] = {
      .needs_key = true,
      .number = SHM_ENDPOINT_EMBEDDINGS,
      .upstream_path = "/embeddings"},
-    {.method = "GET", .path = "/v1/models", .needs_key = true, .answer = answer_models},
-    {.method = "GET", .path = "/v1/models/", .is_prefix = true, .needs_key = true, .answer = answer_model},
+    {.method = "GET", .path = "/v1/models", .needs_key = true, .answer = endpoint_answer_models},
+    {.method = "GET", .path = "/v1/models/", .is_prefix = true, .needs_key = true, .answer = endpoint_answer_model},
     {.method = "GET", .path = "/v1/key", .needs_key = true, .answer = endpoint_answer_key},
     {.method = "GET", .path = "/v1/ws/chat", .needs_key = true, .takes_query_key = true, .answer = ws_handshake_chat},
     {.method = "GET",

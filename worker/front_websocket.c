@@ -117,7 +117,11 @@ static void on_ending(struct loop_timer *timer) { close_socket(WEBSOCKET_OF(time
 
 static void on_written(h2o_socket_t *sock, const char *error);
 
+/* While a piece is in flight its buffer is libh2o's, to the last byte. */
 static void write_piece(struct websocket *websocket) {
+    if (websocket->writing) {
+        return;
+    }
     if (websocket->flown == websocket->flying.len) {
         struct buffer sent = websocket->flying;
         websocket->flying = websocket->filling;
@@ -131,7 +135,7 @@ static void write_piece(struct websocket *websocket) {
     }
     size_t left = websocket->flying.len - websocket->flown;
     size_t len = left < PIECE_BYTES ? left : PIECE_BYTES;
-    if (websocket->writing || len == 0) {
+    if (len == 0) {
         return;
     }
     h2o_iovec_t piece = h2o_iovec_init(websocket->flying.base + websocket->flown, len);

@@ -5,7 +5,16 @@
 #include "worker/chat_check.h"
 #include "worker/gemini_thinking.h"
 
-enum { CANDIDATES_MOST = 8 };
+enum { CANDIDATES_MOST = 8, NAME_BYTES_MOST = 32 };
+
+/* What a chat body may say. Anything else is refused: left out silently, it would change the answer or its price. */
+static const char *const known[] = {
+    "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "tools", "tool_choice",
+    "parallel_tool_calls", "functions", "function_call", "stop", "temperature", "top_p", "top_k", "presence_penalty",
+    "frequency_penalty", "seed", "n", "logprobs", "top_logprobs", "logit_bias", "response_format", "reasoning_effort",
+    "reasoning", "modalities", "verbosity", "web_search_options", "service_tier", "store",
+    /* These change no answer. */
+    "user", "safety_identifier", "metadata", "prompt_cache_key", "prompt_cache_retention"};
 
 /* Reads digits; *at is moved behind them. */
 static int read_digits(const char **at) {
@@ -167,12 +176,13 @@ static bool write_tool_settings(const struct json_doc *doc, struct json_writer *
     int choice = find(doc, "tool_choice");
     const char *param = is_given(doc, choice) ? "tool_choice" : "function_call";
     choice = is_given(doc, choice) ? choice : find(doc, "function_call");
-    bool has_tools = json_size(doc, find(doc, "tools")) > 0 || json_size(doc, find(doc, "functions")) > 0;
+    int tool_count = json_size(doc, find(doc, "tools")) + json_size(doc, find(doc, "functions"));
     bool is_idle = !is_given(doc, choice) || json_string_is(doc, choice, "auto") || json_string_is(doc, choice, "none");
-    if (!has_tools) {
+    if (tool_count <= 0) {
         return is_idle || chat_refuse(wrong, "invalid_value", param, "'%s' needs 'tools' to choose from.", param);
     }
-    if (json_type_of(doc, find(doc, "parallel_tool_calls")) == JSON_FALSE) {
+    bool is_one_call = tool_count == 1 && !is_idle; /* how some clients ask for an object: one call is meant */
+    if (json_type_of(doc, find(doc, "parallel_tool_calls")) == JSON_FALSE && !is_one_call) {
         return chat_refuse(wrong, "invalid_value", "parallel_tool_calls",
                            "'parallel_tool_calls' cannot be false for this model; leave it out.");
     }
@@ -267,9 +277,47 @@ static bool refuse_field(struct chat_verdict *wrong, const char *param, const ch
     return chat_refuse(wrong, "invalid_value", param, "'%s' must be %s for this model, or left out.", param, must_be);
 }
 
+/* An unknown field is named only when its name looks like one: it is the client's text. */
+static bool refuse_unknown(const struct json_doc *doc, int name, struct chat_verdict *wrong) {
+    char text[NAME_BYTES_MOST + 1];
+    bool is_plain = json_string_copy(doc, name, text, sizeof(text)) &&
+                    text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+    return chat_refuse(wrong, "invalid_value", is_plain ? text : "",
+                       "This model's provider has nothing like the field '%s'. Leave it out.",
+                       is_plain ? text : "(unknown)");
+}
+
+static bool check_known(const struct json_doc *doc, struct chat_verdict *wrong) {
+    for (int name = json_first(doc, 0); name >= 0; name = json_next(doc, name)) {
+        size_t i = 0;
+        while (i < sizeof(known) / sizeof(known[0]) && !json_string_is(doc, name, known[i])) {
+            i++;
+        }
+        if (i == sizeof(known) / sizeof(known[0]) && is_given(doc, json_value_of(doc, name))) {
+            return refuse_unknown(doc, name, wrong);
+        }
+    }
+    return true;
+}
+
+/* What OpenAI would store, or bill otherwise. */
+static bool check_service(const struct json_doc *doc, struct chat_verdict *wrong) {
+    int tier = find(doc, "service_tier");
+    if (is_given(doc, tier) && !json_string_is(doc, tier, "auto") && !json_string_is(doc, tier, "default")) {
+        return refuse_field(wrong, "service_tier", "auto or default");
+    }
+    if (json_type_of(doc, find(doc, "store")) == JSON_TRUE) {
+        return refuse_field(wrong, "store", "false");
+    }
+    return true;
+}
+
 static bool check_rest(const struct json_doc *doc, struct chat_verdict *wrong) {
     int modalities = find(doc, "modalities");
     int verbosity = find(doc, "verbosity");
+    if (!check_known(doc, wrong) || !check_service(doc, wrong)) {
+        return false;
+    }
     if (json_size(doc, find(doc, "logit_bias")) > 0) {
         return refuse_field(wrong, "logit_bias", "empty");
     }

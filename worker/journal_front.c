@@ -7,10 +7,15 @@
 #include "worker/worker_state.h"
 
 enum {
-    EVENT_BYTES_MOST = 9 << 20,
-    ORIGIN_BYTES = 256,
+    EVENT_BYTES_MOST = 17 << 20, /* as large as a translation may make one */
+    HEADER_BYTES_MOST = 4096,
     BEHIND_BYTES_NOTED = 16 << 10, /* readers so far behind are asked to say when they have gone on */
 };
+
+/* What is asked of the client after it may have left: by its answer, and by retries. */
+static const char *const kept_names[] = {"origin", "anthropic-version", "anthropic-beta", "openai-beta"};
+
+enum { KEPT_HEADERS = sizeof(kept_names) / sizeof(kept_names[0]) };
 
 struct journal_front {
     struct front front; /* first */
@@ -24,7 +29,7 @@ struct journal_front {
     struct sse_splitter splitter;
     bool has_ids;
     bool ended;
-    char origin[ORIGIN_BYTES];
+    struct buffer kept[KEPT_HEADERS];
 };
 
 static struct journal_front *front_of(const struct front *front) { return (struct journal_front *)(void *)front; }
@@ -53,7 +58,12 @@ static struct span get_header(const struct front *front, const char *name) {
     if (client != NULL) {
         return client->driver->header(client, name);
     }
-    return strcmp(name, "origin") == 0 ? span_text(journal_front->origin) : SPAN_EMPTY;
+    for (size_t i = 0; i < KEPT_HEADERS; i++) {
+        if (strcmp(name, kept_names[i]) == 0) {
+            return buffer_span(&journal_front->kept[i]);
+        }
+    }
+    return SPAN_EMPTY;
 }
 
 static bool header_differs(const struct front *front, const char *name) {
@@ -114,6 +124,15 @@ static void append_event(struct journal_front *front, struct buffer *out, struct
     }
 }
 
+/* A browser that is cut off before the first event comes back by itself, and must not ask anew: it is told where it is
+ * as soon as it is told anything. */
+static void append_comment(struct journal_front *front, struct buffer *out, struct span raw) {
+    if (front->has_ids && front->writer.count == 0) {
+        buffer_format(out, "id: %s:0\n", front->request->id);
+    }
+    buffer_append_span(out, raw);
+}
+
 /* Comments go to whoever is there; what an event is, is kept. */
 static void write_bytes(struct front *front, struct span bytes) {
     struct journal_front *journal_front = front_of(front);
@@ -123,7 +142,7 @@ static void write_bytes(struct front *front, struct span bytes) {
     while (sse_next(&journal_front->splitter, &bytes, &event) == SSE_EVENT) {
         size_t before = out->len;
         if (!event.has_data) {
-            buffer_append_span(out, event.raw);
+            append_comment(journal_front, out, event.raw);
             continue;
         }
         append_event(journal_front, out, event.raw);
@@ -213,6 +232,16 @@ static void unlink_front(struct journal_front *front) {
     }
 }
 
+static void keep_headers(struct journal_front *front, const struct front *client) {
+    for (size_t i = 0; i < KEPT_HEADERS; i++) {
+        struct span value = client->driver->header(client, kept_names[i]);
+        buffer_init(&front->kept[i], HEADER_BYTES_MOST);
+        if (value.len != 0) {
+            buffer_append_span(&front->kept[i], value);
+        }
+    }
+}
+
 bool journal_front_take(struct request *request, const struct shm_journal_writer *writer, bool has_ids,
                         struct shm_once once) {
     struct journal_front *front = calloc(1, sizeof(*front));
@@ -229,7 +258,7 @@ bool journal_front_take(struct request *request, const struct shm_journal_writer
     front->once = once;
     front->has_ids = has_ids;
     sse_init(&front->splitter, EVENT_BYTES_MOST);
-    (void)span_copy(carrier->front->driver->header(carrier->front, "origin"), front->origin, sizeof(front->origin));
+    keep_headers(front, carrier->front);
     carrier->fed_by = front;
     request->front = &front->front;
     request->journal = front;
@@ -271,6 +300,9 @@ void journal_front_close(struct request *request) {
     request->journal = NULL;
     unlink_front(front);
     sse_fini(&front->splitter);
+    for (size_t i = 0; i < KEPT_HEADERS; i++) {
+        buffer_fini(&front->kept[i]);
+    }
     free(front);
 }
 

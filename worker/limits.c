@@ -4,6 +4,7 @@
 #include "shm/shm_bucket.h"
 #include "shm/shm_learned.h"
 #include "shm/shm_pair.h"
+#include "shm/shm_row.h"
 #include "worker/worker_state.h"
 
 /* One level that may refuse. */
@@ -84,6 +85,13 @@ static bool take_gauge(_Atomic int64_t *gauge, int64_t most) {
 
 static void return_gauge(_Atomic int64_t *gauge) { (void)atomic_fetch_sub_explicit(gauge, 1, memory_order_acq_rel); }
 
+int64_t limits_first_tokens(const struct request *request) {
+    int64_t slice = request->worker->conf->streams.reserve_slice_tokens;
+    int64_t cap = request->chat.max_tokens;
+    int64_t output = (cap > 0 && cap < slice ? cap : slice) * request->chat.choices;
+    return money_add(request->chat.prompt_tokens, request->form == CLIENT_EMBEDDINGS ? 0 : output);
+}
+
 /* Takes one level's concurrency, request and tokens; on refusal nothing of this level is held. */
 static enum verdict_shortage take_level(const struct level *level, int64_t tokens, struct request_permit *permit) {
     int64_t now_mono_ns = clock_mono_ns();
@@ -124,22 +132,23 @@ static void return_level(const struct level *level, struct request_permit *permi
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static int64_t level_wait_ns(const struct level *level, int64_t tokens) {
+/* When a level has room for so many requests, and for so many tokens. */
+static int64_t level_wait_ns(const struct level *level, int64_t requests, int64_t tokens) {
     int64_t now_mono_ns = clock_mono_ns();
     if (level->in_flight == NULL) {
         return 0;
     }
-    return larger(shm_bucket_wait_ns(level->request_bucket, level->requests_per_minute, 1, now_mono_ns),
+    return larger(shm_bucket_wait_ns(level->request_bucket, level->requests_per_minute, requests, now_mono_ns),
                   shm_bucket_wait_ns(level->token_bucket, level->tokens_per_minute, tokens, now_mono_ns));
 }
 
 /* When all levels will have room: what one of them says alone could be answered by another's refusal. */
-static int64_t wait_for_all_ns(const struct request *request, int64_t tokens) {
+static int64_t wait_for_all_ns(const struct request *request, int64_t requests, int64_t tokens) {
     int64_t wait_ns = 0;
     int last = request->pair_row != SHM_NO_ROW ? LIMIT_MODEL : LIMIT_TENANT;
     for (int at = LIMIT_KEY; at <= last; at++) {
         const struct level level = level_at(request, (enum limit_level)at);
-        wait_ns = larger(wait_ns, level_wait_ns(&level, tokens));
+        wait_ns = larger(wait_ns, level_wait_ns(&level, requests, tokens));
     }
     return wait_ns;
 }
@@ -151,7 +160,7 @@ static struct verdict refuse(const struct request *request, const struct level *
     int64_t limit = is_gauge                        ? level->concurrent
                     : shortage == SHORT_OF_REQUESTS ? level->requests_per_minute
                                                     : level->tokens_per_minute;
-    int64_t wait_ms = (wait_for_all_ns(request, tokens) + NS_PER_MS - 1) / NS_PER_MS;
+    int64_t wait_ms = (wait_for_all_ns(request, 1, tokens) + NS_PER_MS - 1) / NS_PER_MS;
     wait_ms = is_gauge && wait_ms < 1000 ? 1000 : wait_ms > 0 ? wait_ms : 1;
     struct verdict verdict = verdict_with(
         ERROR_rate_limit_exceeded, NULL, "The %s limit of this %s is reached: %lld%s. %s in %lld.%03llds.", what,
@@ -159,6 +168,20 @@ static struct verdict refuse(const struct request *request, const struct level *
         is_gauge ? "Try again" : "It has room again", (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
     verdict.retry_after_ms = wait_ms;
     verdict.shortage = shortage;
+    return verdict;
+}
+
+struct verdict limits_refuse_behind(const struct request *request, int64_t tokens, int64_t before) {
+    int64_t all_tokens = 0;
+    all_tokens = __builtin_mul_overflow(tokens, before + 1, &all_tokens) ? INT64_MAX : all_tokens;
+    int64_t wait_ms = (wait_for_all_ns(request, before + 1, all_tokens) + NS_PER_MS - 1) / NS_PER_MS;
+    wait_ms = wait_ms > 1000 ? wait_ms : 1000;
+    struct verdict verdict = verdict_with(
+        ERROR_rate_limit_exceeded, NULL,
+        "%lld other requests of this key wait for its rate limit. There is room for one more in about %lld.%03llds.",
+        (long long)before, (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
+    verdict.retry_after_ms = wait_ms;
+    verdict.shortage = SHORT_OF_REQUESTS;
     return verdict;
 }
 
@@ -212,18 +235,19 @@ int64_t limits_learned_wait_ns(const struct request *request, int64_t tokens) {
     return larger(larger(blocked_ns, bucket_ns), 0);
 }
 
-bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns) {
+enum verdict_shortage limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns) {
     struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
     const struct level level = level_of_upstream(request);
     enum verdict_shortage shortage = take_level(&level, tokens, &request->permits[LIMIT_UPSTREAM]);
     if (shortage != SHORT_OF_NOTHING) {
-        *wait_ns = shortage == SHORT_OF_CONCURRENT ? NS_PER_S : level_wait_ns(&level, tokens);
-        return false;
+        *wait_ns = shortage == SHORT_OF_CONCURRENT ? NS_PER_S : level_wait_ns(&level, 1, tokens);
+        return shortage;
     }
+    request->charged_tokens = 0;
     request->learned_tokens = tokens;
     shm_learned_charge(&row->learned_requests, 1, clock_mono_ns());
     shm_learned_charge(&row->learned_tokens, tokens, clock_mono_ns());
-    return true;
+    return SHORT_OF_NOTHING;
 }
 
 void limits_return_upstream(struct request *request, bool used) {
@@ -259,6 +283,11 @@ void limits_hear_upstream(const struct request *request) {
     }
 }
 
+void limits_block_upstream(const struct request *request, int64_t wait_ms) {
+    struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+    shm_learned_block(row, wait_ms * NS_PER_MS, clock_mono_ns());
+}
+
 /* --- what was really used --- */
 
 static void charge_level(const struct level *level, struct request_permit *permit, int64_t used_tokens) {
@@ -268,11 +297,32 @@ static void charge_level(const struct level *level, struct request_permit *permi
     }
 }
 
+/* Rates may have been changed since the request took its permits; what is charged or goes back does so at the rate of
+ * now, at which the buckets count (shm_bucket_change_rate). */
+static void follow_rates(struct request *request) {
+    const struct shm_map *map = request->worker->map;
+    struct shm_key_sh key;
+    struct shm_tenant_sh tenant;
+    if (shm_row_version(shm_key(map, request->key_index)) != request->key.version &&
+        shm_key_read(map, request->key_index, &key)) {
+        request->key.version = key.version;
+        request->key.limits.requests_per_minute = key.limits.requests_per_minute;
+        request->key.limits.tokens_per_minute = key.limits.tokens_per_minute;
+    }
+    if (shm_row_version(shm_tenant(map, request->key.tenant_index)) != request->tenant.version &&
+        shm_tenant_read(map, request->key.tenant_index, &tenant)) {
+        request->tenant.version = tenant.version;
+        request->tenant.limits.requests_per_minute = tenant.limits.requests_per_minute;
+        request->tenant.limits.tokens_per_minute = tenant.limits.tokens_per_minute;
+    }
+}
+
 void limits_charge(struct request *request, int64_t used_tokens) {
     if (used_tokens <= request->charged_tokens) {
         return;
     }
     request->charged_tokens = used_tokens;
+    follow_rates(request);
     for (int at = LIMIT_KEY; at < LIMIT_LEVELS; at++) {
         if (request->permits[at].in_flight) {
             const struct level level = level_at(request, (enum limit_level)at);
@@ -282,7 +332,12 @@ void limits_charge(struct request *request, int64_t used_tokens) {
 }
 
 void limits_settle(struct request *request, int64_t used_tokens) {
+    follow_rates(request);
     limits_charge(request, used_tokens);
+    if (request->permits[LIMIT_UPSTREAM].in_flight) {
+        struct shm_upstream_sh *row = shm_upstream(request->worker->map, request->attempt.upstream_row);
+        shm_learned_charge(&row->learned_tokens, used_tokens - request->learned_tokens, clock_mono_ns());
+    }
     for (int at = LIMIT_KEY; at < LIMIT_LEVELS; at++) {
         struct request_permit *permit = &request->permits[at];
         if (!permit->in_flight) {
@@ -298,6 +353,7 @@ void limits_settle(struct request *request, int64_t used_tokens) {
 }
 
 void limits_return(struct request *request) {
+    follow_rates(request);
     for (int at = LIMIT_KEY; at <= LIMIT_MODEL; at++) {
         if (request->permits[at].in_flight) {
             const struct level level = level_at(request, (enum limit_level)at);

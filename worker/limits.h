@@ -6,6 +6,9 @@
 
 #include "worker/request.h"
 
+/* What a rate admits a request by: its prompt and a first slice of output, or its own cap when that is less. */
+int64_t limits_first_tokens(const struct request *request);
+
 /* Takes requests, tokens and concurrency of key, tenant and model. A verdict names the limit, whose it is and when the
  * same request would pass. */
 struct verdict limits_take(struct request *request, int64_t tokens);
@@ -14,8 +17,12 @@ struct verdict limits_take(struct request *request, int64_t tokens);
  * verdict that a request would get. */
 struct verdict limits_peek(const struct request *request);
 
-/* The same for the upstream of the current try; false when it has no room, with the wait in *wait_ns. */
-bool limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns);
+/* What somebody gets who must not take, because `before` others of its key wait: a verdict that says when the limits
+ * would have room for them and for it. */
+struct verdict limits_refuse_behind(const struct request *request, int64_t tokens, int64_t before);
+
+/* The same as limits_take for the upstream of the current try: what it is short of, with the wait in *wait_ns. */
+enum verdict_shortage limits_take_upstream(struct request *request, int64_t tokens, int64_t *wait_ns);
 
 /* How long the upstream of the current try seems to have no room, by its own headers and 429s; 0: it has. */
 int64_t limits_learned_wait_ns(const struct request *request, int64_t tokens);
@@ -24,6 +31,9 @@ void limits_return_upstream(struct request *request, bool used);
 
 /* The upstream of the current try has answered: takes in what its headers say of its limits. */
 void limits_hear_upstream(const struct request *request);
+
+/* Its 429 says in its body how long it wants to be left alone. */
+void limits_block_upstream(const struct request *request, int64_t wait_ms);
 
 /* While it streams: charges what has come beyond what was taken. */
 void limits_charge(struct request *request, int64_t used_tokens);

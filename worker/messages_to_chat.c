@@ -180,15 +180,28 @@ static void write_user(struct saying *saying, int content) {
     }
 }
 
-/* How many blocks are of either type. */
-static int count_blocks(const struct saying *saying, int content, const char *type, const char *other) {
-    int count = 0;
+static bool has_calls_in(const struct saying *saying, int content) {
     bool is_array = json_type_of(saying->doc, content) == JSON_ARRAY;
-    for (int block = is_array ? json_first(saying->doc, content) : -1; block >= 0;
-         block = json_next(saying->doc, block)) {
-        count += is_type(saying, block, type) || is_type(saying, block, other);
+    int block = is_array ? json_first(saying->doc, content) : -1;
+    while (block >= 0 && !is_type(saying, block, "tool_use")) {
+        block = json_next(saying->doc, block);
     }
-    return count;
+    return block >= 0;
+}
+
+/* Thinking that nobody signed, as of providers that sign none, no provider takes back. */
+static bool is_signed_thinking(const struct saying *saying, int block) {
+    return is_type(saying, block, "thinking") &&
+           inside_of(saying->doc, json_member(saying->doc, block, "signature")).len != 0;
+}
+
+static bool has_reasoning_in(const struct saying *saying, int content) {
+    bool is_array = json_type_of(saying->doc, content) == JSON_ARRAY;
+    int block = is_array ? json_first(saying->doc, content) : -1;
+    while (block >= 0 && !is_signed_thinking(saying, block) && !is_type(saying, block, "redacted_thinking")) {
+        block = json_next(saying->doc, block);
+    }
+    return block >= 0;
 }
 
 static void write_calls(struct saying *saying, int content) {
@@ -214,7 +227,7 @@ static void write_reasoning(struct saying *saying, int content) {
     const struct json_doc *doc = saying->doc;
     json_begin_array(&saying->json, "reasoning_details");
     for (int block = json_first(doc, content); block >= 0; block = json_next(doc, block)) {
-        if (is_type(saying, block, "thinking")) {
+        if (is_signed_thinking(saying, block)) {
             json_begin_object(&saying->json, NULL);
             json_write_text(&saying->json, "type", "reasoning.text");
             copy_member(saying, block, "thinking", "text");
@@ -231,7 +244,7 @@ static void write_reasoning(struct saying *saying, int content) {
 }
 
 static void write_assistant(struct saying *saying, int content) {
-    bool has_calls = count_blocks(saying, content, "tool_use", "tool_use") != 0;
+    bool has_calls = has_calls_in(saying, content);
     bool is_array = json_type_of(saying->doc, content) == JSON_ARRAY;
     json_begin_object(&saying->json, NULL);
     json_write_text(&saying->json, "role", "assistant");
@@ -243,7 +256,7 @@ static void write_assistant(struct saying *saying, int content) {
     if (has_calls) {
         write_calls(saying, content);
     }
-    if (count_blocks(saying, content, "thinking", "redacted_thinking") != 0) {
+    if (has_reasoning_in(saying, content)) {
         write_reasoning(saying, content);
     }
     json_end_object(&saying->json);
@@ -362,7 +375,8 @@ static void write_stream(struct saying *saying) {
     }
 }
 
-bool messages_to_chat_write(const struct json_doc *doc, bool wants_max_completion_tokens, struct buffer *out) {
+bool messages_to_chat_write(const struct json_doc *doc, bool wants_max_completion_tokens, bool with_top_k,
+                            struct buffer *out) {
     struct saying saying = {.doc = doc, .out = out, .json = json_writer_on(out)};
     json_begin_object(&saying.json, NULL);
     copy_member(&saying, 0, "model", "model");
@@ -375,6 +389,9 @@ bool messages_to_chat_write(const struct json_doc *doc, bool wants_max_completio
     }
     copy_member(&saying, 0, "temperature", "temperature");
     copy_member(&saying, 0, "top_p", "top_p");
+    if (with_top_k) {
+        copy_member(&saying, 0, "top_k", "top_k");
+    }
     write_effort(&saying);
     write_format(&saying);
     copy_member(&saying, json_member(doc, 0, "metadata"), "user_id", "user");

@@ -15,7 +15,9 @@
  * | output_config.format (or output_format) | response_format json_schema, strict |
  * | stop_sequences, temperature, top_p, metadata.user_id, stream | stop, temperature, top_p, user, stream with usage |
  * | service_tier standard_only | service_tier default |
- * | cache_control, top_k, thinking.display, eager_input_streaming, a tool_use's caller | left out: hints |
+ * | top_k | top_k, where it is asked for: it is no field of OpenAI's; else left out |
+ * | thinking without a signature | left out: no provider takes it back |
+ * | cache_control, thinking.display, eager_input_streaming, a tool_use's caller | left out: hints |
  *
  * Anything else has been named in messages_request.unmapped_param; the caller refuses such a request. */
 #ifndef TOLLGATE_WORKER_MESSAGES_TO_CHAT_H
@@ -24,8 +26,9 @@
 #include "base/json_read.h"
 
 /* Appends the chat body of the Messages body in doc, which messages_request_read has accepted with nothing unmapped.
- * wants_max_completion_tokens: how the cap is named. Returns false when the buffer failed. */
-MUST_CHECK bool messages_to_chat_write(const struct json_doc *doc, bool wants_max_completion_tokens,
+ * wants_max_completion_tokens: how the cap is named. with_top_k: for whom top_k is a field. Returns false when the
+ * buffer failed. */
+MUST_CHECK bool messages_to_chat_write(const struct json_doc *doc, bool wants_max_completion_tokens, bool with_top_k,
                                        struct buffer *out);
 
 #endif

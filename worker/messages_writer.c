@@ -217,10 +217,9 @@ static void add_arguments(struct messages_writer *writer, struct span text, stru
     }
     scan_arguments(writer, text);
     writer->arguments.has_any = true;
+    buffer_append_span(&writer->text, text);
     if (writer->is_stream) {
         append_delta(writer, "input_json_delta", "partial_json", text, out);
-    } else {
-        buffer_append_span(&writer->text, text);
     }
 }
 
@@ -242,8 +241,9 @@ static void add_signature(struct messages_writer *writer, struct span text, stru
     }
 }
 
-/* A whole message's call: its arguments must be an object. What is none is noted, and an empty one stands for it. */
-static void append_input(struct messages_writer *writer) {
+/* The open call's arguments must be an object. What is none is noted, and an empty one stands for it: appended to
+ * `input`, unless that is NULL. */
+static void check_input(struct messages_writer *writer, struct buffer *input) {
     struct buffer quoted;
     struct buffer plain;
     struct json_doc doc;
@@ -251,12 +251,14 @@ static void append_input(struct messages_writer *writer) {
     buffer_init(&quoted, writer->text.len + 2);
     buffer_init(&plain, writer->text.len);
     append_quoted(&quoted, buffer_span(&writer->text));
-    bool is_read = !quoted.failed && json_parse(&doc, buffer_span(&quoted)) && json_string(&doc, 0, &plain);
+    bool is_read = !writer->text.failed && !quoted.failed && json_parse(&doc, buffer_span(&quoted)) &&
+                   json_string(&doc, 0, &plain);
     bool is_object =
         is_read && plain.len != 0 && json_parse(&doc, buffer_span(&plain)) && json_type_of(&doc, 0) == JSON_OBJECT;
     writer->has_bad_arguments |= !is_object && (!is_read || plain.len != 0);
-    buffer_append_text(&writer->content, ",\"input\":");
-    buffer_append_span(&writer->content, is_object ? json_raw(&doc, 0) : SPAN_LITERAL("{}"));
+    if (input != NULL) {
+        buffer_append_span(input, is_object ? json_raw(&doc, 0) : SPAN_LITERAL("{}"));
+    }
     buffer_fini(&quoted);
     buffer_fini(&plain);
     json_doc_fini(&doc);
@@ -266,7 +268,8 @@ static void append_input(struct messages_writer *writer) {
 static void close_whole(struct messages_writer *writer) {
     struct buffer *content = &writer->content;
     if (writer->open_kind == BLOCK_TOOL) {
-        append_input(writer);
+        buffer_append_text(content, ",\"input\":");
+        check_input(writer, content);
     } else if (writer->open_kind != BLOCK_REDACTED) {
         buffer_append_text(content, writer->open_kind == BLOCK_TEXT ? ",\"text\":" : ",\"thinking\":");
         append_quoted(content, buffer_span(&writer->text));
@@ -290,6 +293,9 @@ static void close_block(struct messages_writer *writer, struct buffer *out) {
     } else {
         if (writer->open_kind == BLOCK_TOOL && !writer->arguments.has_any) {
             append_delta(writer, "input_json_delta", "partial_json", SPAN_LITERAL("{}"), out);
+        } else if (writer->open_kind == BLOCK_TOOL) {
+            check_input(writer, NULL);
+            buffer_fini(&writer->text);
         }
         buffer_format(out,
                       "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%" PRId64 "}\n\n",
@@ -486,17 +492,27 @@ static void append_stop(const struct messages_writer *writer, struct buffer *out
     }
 }
 
-void messages_writer_end(struct messages_writer *writer, enum answer_finish finish, const struct token_counts *tokens,
+/* Arguments may be cut short by what ended the answer; else they are to be whole. */
+static bool has_sound_arguments(const struct messages_writer *writer) {
+    return !writer->has_bad_arguments || writer->finish == ANSWER_FINISH_LENGTH ||
+           writer->finish == ANSWER_FINISH_CONTENT_FILTER;
+}
+
+bool messages_writer_end(struct messages_writer *writer, enum answer_finish finish, const struct token_counts *tokens,
                          struct buffer *out) {
     writer->finish = finish != ANSWER_FINISH_NONE ? finish : writer->finish;
     messages_writer_start(writer, out);
     release_held(writer, true, out);
     close_block(writer, out);
+    if (!has_sound_arguments(writer)) {
+        return false;
+    }
     buffer_append_text(out, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{");
     append_stop(writer, out);
     buffer_append_text(out, "},\"usage\":");
     append_usage(out, tokens);
     buffer_append_text(out, "}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    return !out->failed;
 }
 
 bool messages_writer_write_whole(struct messages_writer *writer, const struct token_counts *tokens,
@@ -510,6 +526,5 @@ bool messages_writer_write_whole(struct messages_writer *writer, const struct to
     buffer_append_text(out, ",\"usage\":");
     append_usage(out, tokens);
     buffer_append_byte(out, '}');
-    bool is_told = !writer->has_bad_arguments || writer->finish == ANSWER_FINISH_LENGTH;
-    return is_told && !writer->content.failed && !writer->stop_sequence.failed && !out->failed;
+    return has_sound_arguments(writer) && !writer->content.failed && !writer->stop_sequence.failed && !out->failed;
 }

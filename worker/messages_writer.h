@@ -22,7 +22,7 @@ struct messages_writer {
     bool is_stream;
     bool has_started;
     bool has_refused;       /* a REFUSAL was among the parts */
-    bool has_bad_arguments; /* a whole message's tool call had arguments that are no JSON object */
+    bool has_bad_arguments; /* a tool call had arguments that are no JSON object */
     uint8_t open_kind;      /* of the block being written */
     int64_t open_tool;      /* its call's number; -1: none */
     int64_t blocks;         /* begun so far */
@@ -39,7 +39,7 @@ struct messages_writer {
     int held_count;
     size_t held_bytes;
     struct buffer content;   /* whole message: the blocks before the open one */
-    struct buffer text;      /* whole message: of the open block, still escaped */
+    struct buffer text;      /* of the open block, still escaped; in a stream a call's arguments only */
     struct buffer signature; /* whole message: of the open thinking block */
     enum answer_finish finish;
     struct buffer stop_sequence; /* escaped */
@@ -60,12 +60,13 @@ MUST_CHECK bool messages_writer_part(struct messages_writer *writer, const struc
                                      struct buffer *out);
 
 /* Stream: appends what is held, the end of the open block, message_delta with the stop reason and usage, message_stop.
- * `finish` other than ANSWER_FINISH_NONE overrides what the upstream said. */
-void messages_writer_end(struct messages_writer *writer, enum answer_finish finish, const struct token_counts *tokens,
-                         struct buffer *out);
+ * `finish` other than ANSWER_FINISH_NONE overrides what the upstream said. False, without the end, when a call's
+ * arguments were no JSON object though nothing cut the answer off: its client would fail on them. */
+MUST_CHECK bool messages_writer_end(struct messages_writer *writer, enum answer_finish finish,
+                                    const struct token_counts *tokens, struct buffer *out);
 
-/* Whole message: appends it. False when a call's arguments are no JSON object (one that was cut off by the length limit
- * has an empty one instead), or memory or cap_bytes did not suffice; out must then be thrown away. */
+/* Whole message: appends it. False when a call's arguments are no JSON object (one that was cut off by a limit or
+ * filter has an empty one instead), or memory or cap_bytes did not suffice; out must then be thrown away. */
 MUST_CHECK bool messages_writer_write_whole(struct messages_writer *writer, const struct token_counts *tokens,
                                             struct buffer *out);
 

@@ -7,13 +7,12 @@
 
 #define LOOK_AGAIN_NS NS_PER_S
 
-bool queue_is_turn(const struct request *request) {
-    const struct shm_map *map = request->worker->map;
-    if (request->queue.place >= 0) {
-        return shm_queue_is_first(map, request->queue.place);
+int64_t queue_count_before(const struct request *request) {
+    if (request->queue.place < 0 && request->key.max_wait_ms <= 0) {
+        return 0;
     }
-    return request->key.max_wait_ms <= 0 ||
-           !shm_queue_is_waited_for(map, request->key.tenant_index, request->key_index);
+    return shm_queue_count_before(request->worker->map, request->key.tenant_index, request->key_index,
+                                  request->queue.place);
 }
 
 static bool take_place(struct request *request) {

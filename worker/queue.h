@@ -8,8 +8,8 @@
 
 #include "worker/request.h"
 
-/* May the request take from the limits now, or does another of its key stand before it? */
-bool queue_is_turn(const struct request *request);
+/* How many of its key stand before the request; with none it may take from the limits now. */
+int64_t queue_count_before(const struct request *request);
 
 /* After a refusal for a rate: may it wait? Takes a place the first time. False: it may not, or has waited long enough,
  * or cannot succeed in time. */

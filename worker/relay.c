@@ -125,37 +125,46 @@ static void pass_on(struct request *request, const struct sse_event *event, cons
     if (heard->has_choices && request->listener.text_events > 0 && request->first_byte_wall_ns == 0) {
         note_first_byte(request);
     }
-    bool is_told = request->translation == NULL || translation_take(request->translation).len != 0;
-    request->served |= heard->has_choices && is_told;
+    struct span told = request->translation != NULL ? translation_take(request->translation) : event->raw;
+    /* An event that says nothing in the client's dialect leaves other routes open. */
+    request->served |= heard->has_choices && told.len != 0;
     if (request->translation == NULL) {
         stream_end_note(&request->end, event->name, event->data);
         pass_raw(request, event, heard);
-    } else if (is_told) {
-        write_client(request, translation_take(request->translation));
+    } else if (told.len != 0) {
+        write_client(request, told);
     }
     worker_count(request->worker, SHM_COUNTER_events_relayed, 1);
 }
 
-/* What a translated answer ends with, and what its upstream does not say in words. */
-static void end_translation(struct request *request, enum answer_finish finish) {
+/* What a translated answer ends with, and what its upstream does not say in words. False: it cannot be told, and must
+ * not look complete. */
+static bool end_translation(struct request *request, enum answer_finish finish) {
     struct translation *translation = request->translation;
     const struct answer_sink *sink = translation_sink(translation);
     if (finish == ANSWER_FINISH_NONE && request->attempt.dialect->hear_end != NULL) {
         request->attempt.dialect->hear_end(&request->listener, sink);
     }
-    translation_end(translation, finish, request->chat.include_usage, &request->shared->record.tokens,
-                    settle_price_nusd(request));
+    if (!translation_end(translation, finish, request->chat.include_usage, &request->shared->record.tokens,
+                         settle_price_nusd(request))) {
+        route_failed(request, SHM_UPSTREAM_INVALID, false);
+        fail_or_retry(request, failure_of_garbage());
+        return false;
+    }
     write_client(request, translation_take(translation));
+    return true;
 }
 
 /* What may still come of the exchange after its end is the connection's own affair. */
 static void complete_stream(struct request *request) {
-    route_succeeded(request);
-    request->served = true;
     if (request->translation != NULL) {
         settle_count(request);
-        end_translation(request, ANSWER_FINISH_NONE);
+        if (!end_translation(request, ANSWER_FINISH_NONE)) {
+            return;
+        }
     }
+    route_succeeded(request);
+    request->served = true;
     if (request->front != NULL) {
         reply_start_stream(request);
         request->front->driver->end(request->front, true);
@@ -174,7 +183,9 @@ static void end_for_budget(struct request *request) {
     request->served = true;
     settle_count(request);
     if (request->translation != NULL) {
-        end_translation(request, ANSWER_FINISH_LENGTH);
+        if (!end_translation(request, ANSWER_FINISH_LENGTH)) {
+            return;
+        }
     } else {
         buffer_clear(text);
         client_form_write_end(request, text);

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "worker/dialect.h"
+#include "worker/limits.h"
 #include "worker/route.h"
 #include "worker/worker_state.h"
 
@@ -96,6 +97,10 @@ struct request_failure failure_of_status(struct request *request, struct json_do
     case 429:
         route_failed(request, SHM_UPSTREAM_LIMITED, false);
         result.kind = ERROR_rate_limit_exceeded;
+        result.shortage = head->tokens.remaining == 0 ? SHORT_OF_TOKENS : SHORT_OF_REQUESTS;
+        if (head->retry_after_ms <= 0 && refusal.retry_after_ms > 0) {
+            limits_block_upstream(request, refusal.retry_after_ms);
+        }
         break;
     case 503:
     case 529:

@@ -150,16 +150,19 @@ static void add_cors(struct request *request, struct reply *reply) {
               "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
               "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
               "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-tollgate-model, x-tollgate-upstream, "
-              "x-tollgate-cost-usd");
+              "x-tollgate-cost-usd, anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, "
+              "anthropic-ratelimit-requests-reset, anthropic-ratelimit-tokens-limit, "
+              "anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset");
     if (span_is(request->input.method, "OPTIONS")) {
         reply_add(reply, "access-control-allow-methods", "GET, POST, OPTIONS");
-        reply_add(
-            reply, "access-control-allow-headers",
-            "authorization, content-type, x-api-key, api-key, x-request-id, idempotency-key, last-event-id, "
-            "x-timestamp, x-signature, x-tollgate-resume, anthropic-version, anthropic-beta, openai-organization, "
-            "openai-project, openai-beta, x-stainless-lang, x-stainless-package-version, x-stainless-os, "
-            "x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, "
-            "x-stainless-timeout, x-stainless-async, x-stainless-helper-method, user-agent");
+        reply_add(reply, "access-control-allow-headers",
+                  "authorization, content-type, x-api-key, api-key, x-request-id, idempotency-key, last-event-id, "
+                  "x-timestamp, x-signature, x-tollgate-resume, anthropic-version, anthropic-beta, "
+                  "anthropic-dangerous-direct-browser-access, openai-organization, openai-project, openai-beta, "
+                  "x-stainless-lang, x-stainless-package-version, x-stainless-os, "
+                  "x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, "
+                  "x-stainless-timeout, x-stainless-async, x-stainless-helper, x-stainless-helper-method, "
+                  "x-stainless-poll-helper, x-stainless-custom-poll-interval, user-agent");
         reply_add(reply, "access-control-max-age", "600");
     }
 }

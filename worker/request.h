@@ -82,9 +82,10 @@ struct request_try {
 struct request_failure {
     enum error_kind kind;
     int64_t retry_after_ms;
-    bool same_route; /* the same route may be tried again */
-    bool final;      /* nothing else may be tried */
-    bool is_guess;   /* nobody said no: what was learned of the upstream's limit did */
+    bool same_route;                /* the same route may be tried again */
+    bool final;                     /* nothing else may be tried */
+    bool is_guess;                  /* nobody said no: what was learned of the upstream's limit did */
+    enum verdict_shortage shortage; /* of a rate limit: which */
 };
 
 struct request {

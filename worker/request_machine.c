@@ -129,6 +129,7 @@ static enum step_result step_admit(struct request *request) {
         return STEP_MORE;
     }
     queue_leave(request);
+    request->verdict = verdict; /* what it waited for is over */
     if (request->reader != NULL) {
         request_goto(request, REQUEST_follow);
         return STEP_MORE;

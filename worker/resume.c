@@ -80,6 +80,19 @@ static struct verdict write_numbers(struct json_writer *writer, struct span quer
     return verdict_of(ERROR_NONE);
 }
 
+/* What an EventSource, which has no body, cannot ask for in stream_options. */
+static struct verdict write_usage_wish(struct json_writer *writer, struct span query) {
+    struct span wish;
+    if (!query_find(query, "include_usage", &wish) || span_is(wish, "false")) {
+        return verdict_of(ERROR_NONE);
+    }
+    if (!span_is(wish, "true")) {
+        return verdict_with(ERROR_invalid_value, "include_usage", "\"include_usage\" must be true or false.");
+    }
+    json_write_raw(writer, "stream_options", SPAN_LITERAL("{\"include_usage\":true}"));
+    return verdict_of(ERROR_NONE);
+}
+
 /* GET /v1/stream?model=&prompt=: the chat completion it stands for. */
 static struct verdict write_query_body(struct request *request) {
     struct span query = request->input.query;
@@ -106,6 +119,9 @@ static struct verdict write_query_body(struct request *request) {
     json_end_array(&writer);
     json_write_bool(&writer, "stream", true);
     struct verdict verdict = write_numbers(&writer, query);
+    if (verdict.kind == ERROR_NONE) {
+        verdict = write_usage_wish(&writer, query);
+    }
     json_end_object(&writer);
     buffer_fini(&text);
     return verdict;

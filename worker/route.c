@@ -111,30 +111,40 @@ static int pick_route(const struct request *request, const struct conf_model *mo
     return -1;
 }
 
-/* Is this route's upstream ready: breaker, limits? Sets the attempt. */
+static struct request_failure upstream_is_full(enum verdict_shortage shortage, int64_t wait_ns, bool is_guess) {
+    return (struct request_failure){.kind = ERROR_rate_limit_exceeded,
+                                    .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS,
+                                    .same_route = true,
+                                    .is_guess = is_guess,
+                                    .shortage = shortage};
+}
+
+/* Is this route's upstream ready: limits, breaker? Sets the attempt. The breaker is asked last, since the one probe
+ * that it lets through must be sent. */
 static bool claim(struct request *request, int place, int route_index) {
     struct worker *worker = request->worker;
     struct request_try *attempt = &request->attempt;
-    int64_t wait_ns = 0;
     *attempt = (struct request_try){.model = model_at(request, place)};
     attempt->route = &worker->conf->models[attempt->model].routes[route_index];
     attempt->upstream = &worker->conf->upstreams[attempt->route->upstream];
     attempt->dialect = dialect_of(attempt->upstream);
     struct shm_upstream_sh *row = row_of(request, attempt->route->upstream, &attempt->upstream_row);
-    int64_t tokens = money_add(request->chat.prompt_tokens, worker->conf->streams.reserve_slice_tokens);
-    if (!shm_breaker_allows(row, worker->conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {
+    int64_t tokens = limits_first_tokens(request);
+    int64_t wait_ns = request->ignores_learned ? 0 : limits_learned_wait_ns(request, tokens);
+    if (wait_ns > 0) {
+        request->failure = upstream_is_full(SHORT_OF_REQUESTS, wait_ns, true);
         return false;
     }
-    int64_t learned_ns = request->ignores_learned ? 0 : limits_learned_wait_ns(request, tokens);
-    if (learned_ns == 0 && limits_take_upstream(request, tokens, &wait_ns)) {
-        return true;
+    enum verdict_shortage shortage = limits_take_upstream(request, tokens, &wait_ns);
+    if (shortage != SHORT_OF_NOTHING) {
+        request->failure = upstream_is_full(shortage, wait_ns, false);
+        return false;
     }
-    wait_ns = learned_ns > 0 ? learned_ns : wait_ns;
-    request->failure = (struct request_failure){.kind = ERROR_rate_limit_exceeded,
-                                                .retry_after_ms = (wait_ns + NS_PER_MS - 1) / NS_PER_MS,
-                                                .same_route = true,
-                                                .is_guess = learned_ns > 0};
-    return false;
+    if (!shm_breaker_allows(row, worker->conf->breaker.cooldown_ms * NS_PER_MS, clock_mono_ns())) {
+        limits_return_upstream(request, false);
+        return false;
+    }
+    return true;
 }
 
 /* A fallback must be allowed to the key and priced for it as the model asked for was. */
@@ -224,9 +234,14 @@ struct verdict route_verdict(const struct request *request) {
     }
     struct verdict verdict = verdict_of(failure->kind);
     if (failure->kind == ERROR_rate_limit_exceeded) {
+        const char *what = failure->shortage == SHORT_OF_CONCURRENT ? "concurrent"
+                           : failure->shortage == SHORT_OF_TOKENS   ? "tokens"
+                                                                    : "requests";
+        int64_t wait_ms = failure->retry_after_ms > 0 ? failure->retry_after_ms : 1000;
         verdict = verdict_with(failure->kind, NULL,
-                               "The requests limit of the upstream of this model is reached. Try again later.");
-        verdict.retry_after_ms = failure->retry_after_ms > 0 ? failure->retry_after_ms : 1000;
+                               "The %s limit of the upstream of this model is reached. Try again in %lld.%03llds.",
+                               what, (long long)(wait_ms / 1000), (long long)(wait_ms % 1000));
+        verdict.retry_after_ms = wait_ms;
     } else if (failure->kind == ERROR_overloaded) {
         verdict = verdict_with(failure->kind, NULL, "The provider is overloaded. Try again in a moment.");
         verdict.retry_after_ms = failure->retry_after_ms;

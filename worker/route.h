@@ -20,9 +20,6 @@ struct verdict route_verdict(const struct request *request);
 
 int64_t route_backoff_ns(const struct request *request);
 
-/* Is another try worth it after request->failure? */
-bool route_may_retry(const struct request *request);
-
 /* Tells the upstream's breaker and counters how a try went. */
 void route_succeeded(struct request *request);
 void route_failed(struct request *request, enum shm_upstream_error error, bool counts_for_breaker);

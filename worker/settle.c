@@ -52,7 +52,7 @@ void settle_count(struct request *request) {
     if (listener->has_finish && record->finish_reason[0] == '\0') {
         (void)span_copy(span_text(listener->finish_reason), record->finish_reason, sizeof(record->finish_reason));
     }
-    if (listener->usage.clamped || (listener->has_usage && !believed)) {
+    if (listener->usage.clamped || listener->usage.contradicts || (listener->has_usage && !believed)) {
         record->flags |= SHM_RECORD_CLAMPED;
     }
 }

@@ -6,7 +6,7 @@ enum { TIMESTAMP_DIGITS_MOST = 15, OLD_SECRET_BYTES = 256, FRAME_BYTES = 128 };
 
 static bool parse_timestamp(struct span text, int64_t *out) {
     int64_t value = 0;
-    if (text.len == 0 || text.len > TIMESTAMP_DIGITS_MOST) {
+    if (text.base == NULL || text.len == 0 || text.len > TIMESTAMP_DIGITS_MOST) {
         return false;
     }
     for (size_t i = 0; i < text.len; i++) {

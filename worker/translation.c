@@ -76,13 +76,13 @@ bool translation_failed(const struct translation *translation) {
     return translation->failed || translation->out.failed;
 }
 
-void translation_end(struct translation *translation, enum answer_finish finish, bool with_usage,
+bool translation_end(struct translation *translation, enum answer_finish finish, bool with_usage,
                      const struct token_counts *tokens, int64_t cost_nusd) {
-    if (translation->form == TRANSLATION_MESSAGES) {
-        messages_writer_end(&translation->writer.messages, finish, tokens, &translation->out);
-    } else if (!chat_writer_end(&translation->writer.chat, finish, with_usage, tokens, cost_nusd, &translation->out)) {
-        translation->failed = true;
-    }
+    bool good =
+        translation->form == TRANSLATION_CHAT
+            ? chat_writer_end(&translation->writer.chat, finish, with_usage, tokens, cost_nusd, &translation->out)
+            : messages_writer_end(&translation->writer.messages, finish, tokens, &translation->out);
+    return good && !translation_failed(translation);
 }
 
 bool translation_write_whole(struct translation *translation, const struct token_counts *tokens, struct buffer *out) {

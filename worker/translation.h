@@ -35,9 +35,10 @@ struct span translation_take(struct translation *translation);
 /* The answer could not be told: the upstream said what has no form there, or too much. */
 bool translation_failed(const struct translation *translation);
 
-/* Stream: adds the answer's end. finish NONE: as the upstream said. A cost below 0 is left out. */
-void translation_end(struct translation *translation, enum answer_finish finish, bool with_usage,
-                     const struct token_counts *tokens, int64_t cost_nusd);
+/* Stream: adds the answer's end. finish NONE: as the upstream said. A cost below 0 is left out. False when the answer
+ * could not be told, now or before: what there is to take must not leave. */
+MUST_CHECK bool translation_end(struct translation *translation, enum answer_finish finish, bool with_usage,
+                                const struct token_counts *tokens, int64_t cost_nusd);
 
 /* Whole answer: appends it. False when it could not be told. */
 MUST_CHECK bool translation_write_whole(struct translation *translation, const struct token_counts *tokens,

@@ -28,7 +28,8 @@ struct upstream_head {
     int64_t retry_after_ms; /* -1: none was sent */
     struct upstream_allowance requests;
     struct upstream_allowance tokens;
-    bool encoded; /* a content-encoding other than identity, which nobody asked for */
+    bool encoded; /* a content-encoding that stays: gzip and deflate are undone, though identity was asked for */
+    bool zipped;  /* one that was undone */
 };
 
 enum upstream_result {

@@ -181,6 +181,9 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context) {
         return size * count;
     }
     upstream_headers_read(&call->head, line);
+    if (call->head.encoded) {
+        curl_easy_setopt(call->easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+    }
     return size * count;
 }
 
@@ -399,6 +402,8 @@ static void set_options(struct curl_call *call, const struct upstream_spec *spec
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    /* Undoes encodings; what is asked for is identity all the same (set_headers). */
+    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
     curl_easy_setopt(easy, CURLOPT_PROXY, upstream->proxy != NULL ? upstream->proxy : "");
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
                      upstream->http_version == 2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);

@@ -8,8 +8,8 @@
 
 enum { BILLIONTHS_PER_MS = NUSD_PER_USD / 1000 };
 
-/* Longer delays are not believed; in nanoseconds they would not fit. */
-#define DELAY_MS_MOST (INT64_C(31) * 24 * 3600 * 1000)
+/* Nobody waits longer; what is longer is as long as this, so that it can be counted in nanoseconds. */
+#define DELAY_MS_MOST (INT64_C(31) * 86400000)
 
 /* The value when the line is this header, else empty. */
 static struct span value_of(struct span line, const char *name) {
@@ -25,8 +25,6 @@ static int64_t parse_thousandths(struct span text) {
     int64_t billionths = 0;
     return money_parse(text, &billionths) && billionths >= 0 ? billionths / BILLIONTHS_PER_MS : -1;
 }
-
-static int64_t believe_ms(int64_t delay_ms) { return delay_ms <= DELAY_MS_MOST ? delay_ms : -1; }
 
 /* One number with its unit from the front of *text, in milliseconds; -1: there is none. */
 static int64_t take_unit_ms(struct span *text) {
@@ -49,18 +47,20 @@ static int64_t take_unit_ms(struct span *text) {
         return -1;
     }
     *text = span_skip(unit, unit_len);
-    return (product + 999) / 1000;
+    return product / 1000 + (product % 1000 != 0 ? 1 : 0);
 }
+
+static int64_t clamp_delay(int64_t ms) { return ms < DELAY_MS_MOST ? ms : DELAY_MS_MOST; }
 
 int64_t upstream_headers_delay_ms(struct span text, int64_t now_wall_ns) {
     int64_t total_ms = 0;
     int64_t instant_ns = 0;
     int64_t plain_ms = parse_thousandths(text);
     if (plain_ms >= 0) {
-        return believe_ms(plain_ms);
+        return clamp_delay(plain_ms);
     }
     if (text.len > 10 && text.base[4] == '-' && calendar_parse(text, now_wall_ns, &instant_ns)) {
-        return instant_ns > now_wall_ns ? believe_ms((instant_ns - now_wall_ns) / NS_PER_MS) : 0;
+        return instant_ns > now_wall_ns ? clamp_delay((instant_ns - now_wall_ns) / NS_PER_MS) : 0;
     }
     for (int units = 0; text.len != 0; units++) {
         int64_t ms = units < 5 ? take_unit_ms(&text) : -1;
@@ -68,12 +68,18 @@ int64_t upstream_headers_delay_ms(struct span text, int64_t now_wall_ns) {
             return -1;
         }
     }
-    return believe_ms(total_ms);
+    return clamp_delay(total_ms);
 }
 
 static int64_t parse_count(struct span text) {
     int64_t thousandths = parse_thousandths(text);
     return thousandths > 0 ? thousandths / 1000 : 0;
+}
+
+/* One encoding, of those that cost little to undo; several might be a bomb. */
+static bool is_undone(struct span encoding) {
+    return span_is_nocase(encoding, "identity") || span_is_nocase(encoding, "gzip") ||
+           span_is_nocase(encoding, "x-gzip") || span_is_nocase(encoding, "deflate");
 }
 
 static void read_content(struct upstream_head *head, struct span value) {
@@ -122,18 +128,19 @@ void upstream_headers_read(struct upstream_head *head, struct span line) {
     }
     value = value_of(line, "content-encoding");
     if (value.len != 0) {
-        head->encoded = !span_is_nocase(value, "identity");
+        head->encoded |= !is_undone(value) || head->zipped;
+        head->zipped |= !span_is_nocase(value, "identity");
         return;
     }
     value = value_of(line, "retry-after-ms");
     if (value.len != 0) {
-        int64_t delay_ms = believe_ms(parse_thousandths(value) / 1000);
-        head->retry_after_ms = delay_ms > 0 ? delay_ms : head->retry_after_ms;
+        int64_t delay_thousandths = parse_thousandths(value);
+        head->retry_after_ms = delay_thousandths > 0 ? clamp_delay(delay_thousandths / 1000) : head->retry_after_ms;
         return;
     }
     value = value_of(line, "retry-after");
     if (value.len != 0) {
-        head->retry_after_ms = head->retry_after_ms < 0 ? believe_ms(parse_thousandths(value)) : head->retry_after_ms;
+        head->retry_after_ms = head->retry_after_ms < 0 ? clamp_delay(parse_thousandths(value)) : head->retry_after_ms;
         return;
     }
     read_rate_limit(head, line);

@@ -16,7 +16,7 @@
 void upstream_headers_read(struct upstream_head *head, struct span line);
 
 /* A duration in OpenAI's form ("6m0s", "8.64s", "20ms", "1h2m"), plain seconds, or an RFC 3339 instant, as milliseconds
- * from now. -1: it is none of these, or more than 31 days. */
+ * from now, at most 31 days. -1: it is none of these. */
 int64_t upstream_headers_delay_ms(struct span text, int64_t now_wall_ns);
 
 #endif

@@ -14,8 +14,8 @@
 #include "worker/ws_handshake.h"
 
 enum {
-    EVENT_BYTES_MOST = 9 << 20, /* as the relay's, with what it adds */
-    TEXT_BYTES_MOST = 16 << 20,
+    EVENT_BYTES_MOST = 17 << 20, /* as large as a translation may make one */
+    TEXT_BYTES_MOST = 18 << 20,
     TEXT_BYTES_KEPT = 64 << 10,
     CREDENTIAL_BYTES_MOST = 64 << 10,
     AFTER_BYTES = 12,

@@ -12,18 +12,20 @@ import h2.events
 
 SENT_AT = re.compile(rb'"content":"([0-9]{9,}) "')
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 RECEIVE_BYTES = 1 << 16
 
 
-def chat_body(model, stream=True):
-    return json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+def chat_body(model, stream=True, target=CHAT):
+    cap = {"max_tokens": 4096} if target == MESSAGES else {}
+    return json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello"}], **cap}).encode()
 
 
-def chat_request(server, model, stream=True):
+def chat_request(server, model, stream=True, target=CHAT):
     """A whole HTTP/1.1 request; server has port and key (None: no key)."""
-    body = chat_body(model, stream)
+    body = chat_body(model, stream, target)
     key = f"authorization: Bearer {server.key}\r\n" if server.key else ""
-    head = (f"POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n{key}content-type: application/json\r\n"
+    head = (f"POST {target} HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n{key}content-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n")
     return head.encode() + body
 
@@ -31,8 +33,8 @@ def chat_request(server, model, stream=True):
 class Http1Requests:
     """Connections that each send the same request `rounds` times, one after another."""
 
-    def __init__(self, server, model, connections, rounds=1, stream=True):
-        self.request = chat_request(server, model, stream)
+    def __init__(self, server, model, connections, rounds=1, stream=True, target=CHAT):
+        self.request = chat_request(server, model, stream, target)
         self.events = self.answers = 0
         self._rounds = rounds
         self._selector = selectors.DefaultSelector()

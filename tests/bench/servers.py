@@ -74,9 +74,10 @@ def mock_server():
 
 @contextlib.contextmanager
 def relay(folder, mock, models, **changes):
-    """A relay with one worker whose models ask the mock for those of the same name; with a key that nothing limits."""
-    settings = {**config.base(mock), "upstreams": {"mock": config.upstream(mock)}, "workers": 1,
-                "models": {name: config.model("mock") for name in models},
+    """A relay with one worker whose models (names, or whole settings) ask the mock for those of the same name; with a key that nothing limits."""
+    if not isinstance(models, dict):
+        models = {name: config.model("mock") for name in models}
+    settings = {**config.base(mock), "upstreams": {"mock": config.upstream(mock)}, "workers": 1, "models": models,
                 "log": {"access": "off", "format": "json", "level": "warn"}, **changes}
     server = Relay(folder / f"relay-{len(os.listdir(folder))}", settings)
     try:

@@ -96,9 +96,10 @@ class Http1Client:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.load.port, limit=1 << 20)
         try:
             payload = body_of(plan)
+            resume = "x-tollgate-resume: 1\r\n" if plan.resumable else ""
             self.writer.write(
                 f"POST {PATH} HTTP/1.1\r\nhost: relay\r\nauthorization: Bearer {self.load.keys[plan.key]}\r\n"
-                f"x-request-id: {plan.id}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
+                f"x-request-id: {plan.id}\r\ncontent-type: application/json\r\ncontent-length: {len(payload)}\r\n{resume}\r\n"
                 .encode() + payload)
             outcome.sent = True
             await self.writer.drain()
@@ -254,7 +255,7 @@ class Http2Client:
         stream, body, whole = _Http2Stream(), bytearray(), False
         head = [(":method", "POST"), (":path", PATH), (":scheme", "http"), (":authority", "relay"),
                 ("authorization", f"Bearer {self.load.keys[plan.key]}"), ("x-request-id", plan.id),
-                ("content-type", "application/json")]
+                ("content-type", "application/json"), *([("x-tollgate-resume", "1")] if plan.resumable else [])]
         try:
             number = self.line.open(head, body_of(plan), stream)
         except (h2.exceptions.ProtocolError, AttributeError):

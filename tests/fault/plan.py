@@ -32,6 +32,7 @@ class Plan:
     answers: list  # one per try; the last one for all further tries
     leave: str  # stay | fin | rst | reset_stream
     leave_after_words: int  # -1: before the answer's head
+    resumable: bool = False  # its upstream is read to the end, whoever leaves
 
 
 FAULTS = ("status", "drop", "close", "reset", "clean", "error_event", "no_usage")
@@ -51,7 +52,8 @@ def make_plan(seed, number, keys, http2):
         include_usage=chance.random() < 0.5, words=words, batch=batch,
         pause_s=min(0.15, chance.choice((0, 0.2, 1.0)) * chance.random() / pauses),
         usage=_usage(chance, words, key), running_usage=chance.random() < 0.15, answers=_answers(chance, words), leave=leave,
-        leave_after_words=-1 if chance.random() < 0.2 else chance.randint(0, words))
+        leave_after_words=-1 if chance.random() < 0.2 else chance.randint(0, words),
+        resumable=stream and chance.random() < 0.2)
 
 
 def _usage(chance, words, key):

@@ -83,9 +83,12 @@ static void finish(struct retelling *retelling, const struct answer_listener *li
         expect_counts(&listener->usage.tokens);
     }
     if (retelling->is_told) {
-        messages_writer_end(&retelling->stream, ANSWER_FINISH_NONE, &listener->usage.tokens, &retelling->out);
+        bool is_whole =
+            messages_writer_end(&retelling->stream, ANSWER_FINISH_NONE, &listener->usage.tokens, &retelling->out);
         CHECK(!retelling->out.failed);
-        expect_stream(buffer_span(&retelling->out));
+        if (is_whole) {
+            expect_stream(buffer_span(&retelling->out));
+        }
         buffer_clear(&retelling->out);
         if (messages_writer_write_whole(&retelling->whole, &listener->usage.tokens, &retelling->out) &&
             json_parse(&scratch, buffer_span(&retelling->out))) { /* which arguments 128 deep are not */

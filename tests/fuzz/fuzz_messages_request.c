@@ -57,7 +57,7 @@ static void say_as_chat(const struct messages_request *request) {
     struct messages_request same;
     CHECK(messages_request_read(&doc, request->body, false, &same, &verdict));
     buffer_init(&chat, request->body.len * GROWTH_MOST + OUT_EXTRA_BYTES);
-    CHECK(messages_to_chat_write(&doc, false, &chat));
+    CHECK(messages_to_chat_write(&doc, false, true, &chat));
     CHECK(chat_request_read(&doc, buffer_span(&chat), &read, &verdict));
     CHECK(strcmp(read.model, request->model) == 0 && strcmp(read.end_user, request->end_user) == 0);
     CHECK(read.stream == request->stream && read.max_tokens == request->max_tokens);

@@ -116,9 +116,10 @@ static void tell_stream(struct way *way, struct span text, size_t piece_bytes, b
     if (way->dialect->hear_end != NULL) {
         way->dialect->hear_end(&way->listener, sink);
     }
-    translation_end(way->translation, ANSWER_FINISH_NONE, true, &tokens, 5);
+    bool told = translation_end(way->translation, ANSWER_FINISH_NONE, true, &tokens, 5);
+    CHECK(told == !translation_failed(way->translation));
     buffer_append_span(&way->out, translation_take(way->translation));
-    if (!translation_failed(way->translation)) {
+    if (told) {
         expect_stream(way);
     }
 }

@@ -7,10 +7,12 @@
 struct shm_map scenario_map;
 static char state_dir[64];
 
-const struct scenario *const scenarios[] = {&bucket_takes,   &bucket_mixed,   &bucket_windows,   &balance_reserves,
-                                            &balance_kills,  &balance_slices, &secret_rewritten, &secret_inserted,
-                                            &key_rewritten,  &breaker_probe,  &breaker_opens,    &ids_same,
-                                            &ids_neighbours, &ring_hand_over, &ring_sweep,       &ring_sweep_published};
+const struct scenario *const scenarios[] = {
+    &bucket_takes,         &bucket_mixed,     &bucket_windows,      &balance_reserves, &balance_kills,
+    &balance_slices,       &secret_rewritten, &secret_inserted,     &key_rewritten,    &breaker_probe,
+    &breaker_opens,        &ids_same,         &ids_neighbours,      &ring_hand_over,   &ring_sweep,
+    &ring_sweep_published, &queue_order,      &queue_kills,         &pairs_found,      &learned_charges,
+    &learned_paces,        &failures_counted, &connections_counted, &replays_claimed};
 const int scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
 
 void scenario_set_up(void) {

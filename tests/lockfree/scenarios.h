@@ -10,5 +10,7 @@ extern const struct scenario secret_rewritten, secret_inserted, key_rewritten;
 extern const struct scenario breaker_probe, breaker_opens;
 extern const struct scenario ids_same, ids_neighbours;
 extern const struct scenario ring_hand_over, ring_sweep, ring_sweep_published;
+extern const struct scenario queue_order, queue_kills, pairs_found, learned_charges, learned_paces;
+extern const struct scenario failures_counted, connections_counted, replays_claimed;
 
 #endif

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import time
+import zlib
 
 from mock import openai
 
@@ -90,6 +91,58 @@ def paced(events, interval_s):
             await exchange.event(openai.chunk(model, {"content": f"{time.monotonic_ns()} "}, with_usage=asked))
         await _end_stream(exchange, model, asked, openai.usage(completion=events), asked, done=True)
     return answer
+
+
+ANTHROPIC_WORD = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "1234567890 "}}
+GEMINI_WORD = {"candidates": [{"content": {"parts": [{"text": "1234567890 "}], "role": "model"}, "index": 0}]}
+
+
+def paced_in_dialect(events, interval_s):
+    """For benches: events of one size on an even clock, in the dialect of the path that was asked."""
+    async def answer(exchange):
+        if exchange.target.endswith("/messages"):
+            await _paced(exchange, events, interval_s, _named(ANTHROPIC_WORD), *_anthropic_frame())
+        elif ":streamGenerateContent" in exchange.target:
+            last = {"candidates": [{"finishReason": "STOP", "index": 0}],
+                    "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": events, "totalTokenCount": events + 5}}
+            await _paced(exchange, events, interval_s, _data(GEMINI_WORD), b"", _data(last))
+        else:
+            word = openai.chunk("m", {"content": "1234567890 "}, with_usage=True)
+            end = _data(openai.chunk("m", finish="stop", with_usage=True))
+            end += _data(openai.usage_chunk("m", openai.usage(completion=events))) + b"data: [DONE]\n\n"
+            await _paced(exchange, events, interval_s, _data(word), b"", end)
+    return answer
+
+
+def _data(body):
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _named(body):
+    return b"event: " + body["type"].encode() + b"\n" + _data(body)
+
+
+def _anthropic_frame():
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
+               "usage": {"input_tokens": 5, "output_tokens": 1}}
+    start = _named({"type": "message_start", "message": message})
+    start += _named({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+    end = _named({"type": "content_block_stop", "index": 0})
+    end += _named({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}})
+    return start, end + _named({"type": "message_stop"})
+
+
+async def _paced(exchange, events, interval_s, event, start, end):
+    await exchange.head(content_type=SSE, chunked=True)
+    if start:
+        await exchange.part(start)
+    due = time.monotonic()
+    for _ in range(events):
+        due += interval_s
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        await exchange.part(event)
+    await exchange.part(end)
+    await exchange.finish()
 
 
 def flood(total_bytes, text_bytes=8192):
@@ -204,6 +257,18 @@ def gzipped(body):
     return json_answer(data, headers=[("content-encoding", "gzip")])
 
 
+def zipped_stream(events, encoding="gzip"):
+    """Events that are compressed although nobody asked for it, each flushed so that it can be read when it comes."""
+    async def answer(exchange):
+        packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+        await exchange.head(200, [("content-encoding", encoding)], SSE, chunked=True)
+        for event in events:
+            await exchange.part(packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await exchange.part(packer.flush())
+        await exchange.finish()
+    return answer
+
+
 def early_hints(inner, count=3):
     """Informational answers before the real one."""
     async def answer(exchange):
@@ -255,7 +320,8 @@ def by_model():
     """What untagged requests get: `paced-EVENTSxMILLISECONDS`, `status-CODE`, `hang`, else a good answer."""
     async def answer(exchange):
         try:
-            model = str(exchange.json()["model"])
+            model = re.search(r"steady-[0-9]+x[0-9]+", exchange.target + exchange.body.decode(errors="replace"))
+            model = model[0] if model else str(exchange.json()["model"])
         except (ValueError, TypeError, KeyError):
             await status(400)(exchange)
             return
@@ -266,6 +332,8 @@ def by_model():
 def _behaviour_of(model):
     if pattern := re.fullmatch(r"paced-([0-9]+)x([0-9]+)", model):
         return paced(int(pattern[1]), int(pattern[2]) / 1000)
+    if pattern := re.fullmatch(r"steady-([0-9]+)x([0-9]+)", model):
+        return paced_in_dialect(int(pattern[1]), int(pattern[2]) / 1000)
     if pattern := re.fullmatch(r"status-([0-9]{3})", model):
         return status(int(pattern[1]))
     return hang() if model == "hang" else chat()

@@ -56,6 +56,64 @@ def test_models_are_only_those_the_key_may_use(relay, fresh_tenant):
     assert relay.get("/v1/models/other-model", key).status == 404
 
 
+ANTHROPIC = {"anthropic-version": "2023-06-01"}
+
+
+def listed(relay, key, query=""):
+    answer = relay.get(f"/v1/models{query}", key, ANTHROPIC)
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def test_models_in_anthropics_form(relay, key):
+    body = listed(relay, key)
+    ids = [model["id"] for model in body["data"]]
+    assert ids == [model["id"] for model in relay.get("/v1/models", key).json()["data"]]
+    assert (body["has_more"], body["first_id"], body["last_id"]) == (False, ids[0], ids[-1]) and "object" not in body
+    model = relay.get("/v1/models/test-model", key, ANTHROPIC).json()
+    assert model in body["data"] and (model["type"], model["display_name"]) == ("model", "test-model")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", model["created_at"])
+    assert float(model["pricing"]["output"]) == 8 and model["context"] == 100000
+
+
+def test_pages_of_models_in_anthropics_form(relay, key):
+    ids = [model["id"] for model in listed(relay, key)["data"]]
+    for size in (1, 2, 3, len(ids), 1000):
+        seen, page = [], listed(relay, key, f"?limit={size}")
+        while True:
+            assert len(page["data"]) <= size
+            seen += [model["id"] for model in page["data"]]
+            if not page["has_more"]:
+                break
+            page = listed(relay, key, f"?limit={size}&after_id={page['last_id']}")
+        assert seen == ids
+    back = listed(relay, key, f"?limit=2&before_id={ids[-1]}")
+    assert [model["id"] for model in back["data"]] == ids[-3:-1] and back["has_more"]
+    assert listed(relay, key, f"?before_id={ids[1]}&limit=2")["has_more"] is False
+    beyond = listed(relay, key, f"?after_id={ids[-1]}")
+    assert beyond["data"] == [] and (beyond["first_id"], beyond["last_id"], beyond["has_more"]) == (None, None, False)
+
+
+@pytest.mark.parametrize(("query", "param"), [
+    ("limit=0", "limit"), ("limit=1001", "limit"), ("limit=-1", "limit"), ("limit=", "limit"), ("limit=1e2", "limit"),
+    ("limit=99999999999999999999", "limit"), ("after_id=nobody", "after_id"), ("after_id=", "after_id"),
+    ("before_id=%00", "before_id"), ("before_id=" + "x" * 300, "before_id")])
+def test_pages_that_make_no_sense(relay, key, query, param):
+    answer = relay.get(f"/v1/models?{query}", key, ANTHROPIC)
+    assert answer.status == 400 and param in answer.json()["error"]["message"]
+    assert relay.get(f"/v1/models?{query}", key).status == 200  # OpenAI's form has no pages
+
+
+def test_errors_of_models_in_anthropics_form(relay, key, fresh_tenant):
+    answer = relay.get("/v1/models/nobody", key, ANTHROPIC)
+    assert answer.status == 404 and answer.json()["error"]["type"] == "not_found_error"
+    assert answer.headers["request-id"] == answer.json()["request_id"]
+    answer = relay.get("/v1/models", "sk-tg-wrong", ANTHROPIC)
+    assert answer.status == 401 and answer.json()["error"]["type"] == "authentication_error"
+    narrow = relay.create_key(fresh_tenant, "--models", "test-model")
+    assert {model["id"] for model in listed(relay, narrow)["data"]} == {"test-model", "test-alias"}
+
+
 def test_the_key_page_shows_limits_and_spend(relay, mock, fresh_tenant):
     key = relay.create_key(fresh_tenant, "--name", "mine", "--rpm", "50", "--tpm", "100000", "--concurrent", "7")
     case = mock.case(behaviour.chat())
@@ -168,6 +226,21 @@ class TestCors:
         allowed = answer.headers["access-control-allow-headers"].lower()
         assert "authorization" in allowed and "content-type" in allowed
         assert "origin" in answer.headers["vary"].lower()
+
+    @pytest.mark.parametrize("header", [
+        "last-event-id", "x-tollgate-resume", "idempotency-key", "x-request-id", "x-api-key", "api-key", "x-timestamp", "x-signature",
+        "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access", "openai-organization", "openai-project",
+        "x-stainless-lang", "x-stainless-retry-count", "x-stainless-timeout", "x-stainless-helper", "x-stainless-helper-method",
+        "x-stainless-poll-helper", "x-stainless-custom-poll-interval"])
+    def test_headers_that_pages_and_sdks_send_are_allowed(self, open_relay, header):
+        allowed = self.preflight(open_relay, self.ORIGIN).headers["access-control-allow-headers"].lower()
+        assert header in [name.strip() for name in allowed.split(",")]
+
+    @pytest.mark.parametrize("kind", ["requests", "tokens"])
+    def test_the_limits_of_messages_are_exposed(self, open_relay, open_key, kind):
+        exposed = open_relay.get("/v1/models", open_key, {"origin": self.ORIGIN}).headers["access-control-expose-headers"]
+        names = {name.strip() for name in exposed.lower().split(",")}
+        assert {f"anthropic-ratelimit-{kind}-{what}" for what in ("limit", "remaining", "reset")} <= names
 
     @pytest.mark.parametrize("origin", ["https://evil.example.com", "https://app.example.com.evil.org",
                                         "http://app.example.com", "null"])

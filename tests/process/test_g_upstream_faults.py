@@ -2,13 +2,15 @@
 
 import json
 import re
+import zlib
 
 import pytest
 
 from harness import config, fixtures, sse
-from harness.wait import until
+from harness.wait import SLOWNESS, until
 from mock import behaviour, openai
 
+UNPACKED_BYTES_MOST = (256 << 20) * (1 if SLOWNESS == 1 else 4)  # sanitizers keep what was freed
 LEAKS = re.compile(r"https?://|org-|sk-|api\.openai|invalid-key|projects/|googleapis|127\.0\.0\.1|localhost", re.IGNORECASE)
 PRIVATE = openai.error(f"Incorrect API key provided: sk-{config.CANARY}. Organization org-{config.CANARY}, see "
                        f"https://platform.{config.CANARY}.example/account", "invalid_request_error", config.CANARY)
@@ -101,7 +103,9 @@ BEFORE_THE_FIRST_EVENT = {
     "answers 200 with half JSON": behaviour.json_answer(b'{"id":"x","choices":[{"ind'),
     "answers 200 with a list": behaviour.json_answer(b"[]"),
     "answers less than it announced": behaviour.short_body(b'{"id":"x","choices":[', 500),
-    "answers in gzip": behaviour.gzipped(openai.completion("m", "hello", openai.usage())),
+    "answers in brotli": behaviour.json_answer(b"\x0b\x02\x80{}\x03", headers=[("content-encoding", "br")]),
+    "answers in gzip twice": behaviour.json_answer(b"\x1f\x8b", headers=[("content-encoding", "gzip, gzip")]),
+    "answers in what it calls gzip": behaviour.json_answer(b'{"id":"x"}', headers=[("content-encoding", "gzip")]),
     "answers a wrong chunk": behaviour.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
                                            b"transfer-encoding: chunked\r\n\r\nxyz\r\n{}"),
     "redirects": behaviour.json_answer(b"", 302, [("location", "http://127.0.0.1:1/v1/x")]),
@@ -190,6 +194,44 @@ def test_an_endless_event_is_cut_off(relay, mock, key):
         stream.drain()
     assert not any(event.is_done for event in stream.events)
     assert max(worker["rss_bytes"] for worker in relay.status()["workers"]) < 256 << 20
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_comes_compressed_unasked_is_read(relay, mock, key, encoding):
+    case = mock.case(behaviour.gzipped(openai.completion("m", "hello", openai.usage())))
+    assert relay.chat(key, case.body()).json()["choices"][0]["message"]["content"] == "hello"
+    assert case.last.header("accept-encoding") == "identity"
+    events = [b"data: " + json.dumps(openai.chunk("m", {"content": word})).encode() + b"\n\n" for word in ("a", "b", "c")]
+    events += [b"data: " + json.dumps(openai.chunk("m", finish="stop")).encode() + b"\n\n", b"data: [DONE]\n\n"]
+    case = mock.case(behaviour.zipped_stream(events, encoding))
+    with relay.stream(key, case.body()) as stream:
+        stream.drain()
+    assert stream.raw == b"".join(events) and "content-encoding" not in stream.headers
+
+
+def test_a_slow_reader_of_what_came_compressed_loses_nothing(relay, mock, key):
+    """Little on the wire is much behind it, and has to wait somewhere."""
+    words = [str(number % 10) * 10000 for number in range(1500)]
+    events = [b"data: " + json.dumps(openai.chunk("m", {"content": word})).encode() + b"\n\n" for word in words]
+    events += [b"data: " + json.dumps(openai.chunk("m", finish="stop")).encode() + b"\n\n", b"data: [DONE]\n\n"]
+    case = mock.case(behaviour.zipped_stream(events))
+    stream = relay.stream(key, case.body())
+    stream.take(1)
+    until(lambda: case.last.ended_at, "the upstream's end, which the relay need not have read")
+    assert sse.text_of(stream.drain()) == "".join(words)
+    assert max(worker["rss_bytes"] for worker in relay.status()["workers"]) < UNPACKED_BYTES_MOST
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_bomb_is_put_out(relay, mock, key, stream):
+    """256 MiB of blanks, 256 KiB packed."""
+    packer = zlib.compressobj(1, wbits=31)
+    packed = b"".join([*(packer.compress(b" " * (1 << 20)) for _ in range(256)), packer.flush()])
+    kind = behaviour.SSE if stream else "application/json"
+    case = mock.case(behaviour.json_answer(packed, headers=[("content-encoding", "gzip")], content_type=kind))
+    answer = relay.chat(key, case.body(stream=stream))
+    assert answer.status == 502 and answer.error["code"] == "upstream_invalid_response"
+    assert max(worker["rss_bytes"] for worker in relay.status()["workers"]) < UNPACKED_BYTES_MOST
 
 
 def test_informational_answers_are_passed_over(relay, mock, key):

@@ -11,7 +11,7 @@ import pytest
 from harness import fixtures, sse
 from harness.http1 import Broken, Http1, Stream
 from harness.wait import until
-from mock import behaviour
+from mock import behaviour, provider
 
 PATH = "/v1/chat/completions"
 
@@ -153,3 +153,48 @@ def test_the_reader_agrees_with_the_index(fixture):
     events = sse.blocks(fixture.data)
     assert len(events) == fixture.entry["extra"]["sse_events"]
     assert any(event.is_done for event in events) == fixture.expected["has_done_marker"]
+
+
+TOOL = {"type": "object", "properties": {"city": {"type": "string"}}}
+ASKED = {
+    "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "Oslo"}],
+                             "tools": [{"type": "function", "function": {"name": "weather", "parameters": TOOL}}]},
+    "/v1/messages": {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Oslo"}],
+                     "tools": [{"name": "weather", "input_schema": TOOL}]},
+    "/v1/models/m:generateContent": {"contents": [{"role": "user", "parts": [{"text": "Oslo"}]}],
+                                     "tools": [{"functionDeclarations": [{"name": "weather", "parameters": TOOL}]}]}}
+
+
+def converse(mock, client, path, body):
+    """Asks the provider that reads its requests."""
+    case = mock.case(provider.answer())
+    text = json.dumps(body).replace("Oslo", f"Oslo {case.tag}", 1)
+    return client.request("POST", path, {"anthropic-version": "2023-06-01"}, text.encode())
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_the_provider_calls_what_it_is_offered(mock, client, path):
+    answer = converse(mock, client, path, ASKED[path])
+    assert answer.status == 200 and b'"weather"' in answer.body and b"Oslo" in answer.body
+
+
+@pytest.mark.parametrize(("path", "change"), [
+    ("/v1/chat/completions", {"unknown": 1}),
+    ("/v1/chat/completions", {"tool_choice": {"type": "function", "function": {"name": "other"}}}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Oslo"}, {"role": "tool", "tool_call_id": "x", "content": ""}]}),
+    ("/v1/messages", {"max_tokens": None}),
+    ("/v1/messages", {"reasoning_effort": "low"}),
+    ("/v1/messages", {"messages": [{"role": "user", "content": "Oslo"}, {"role": "assistant", "content": [
+        {"type": "tool_use", "id": "a", "name": "weather", "input": {}}]}, {"role": "user", "content": "and?"}]}),
+    ("/v1/messages", {"messages": [{"role": "user", "content": "Oslo"}, {"role": "assistant", "content": [
+        {"type": "thinking", "thinking": provider.THOUGHT, "signature": "forged"}]}]}),
+    ("/v1/models/m:generateContent", {"stream": True}),
+    ("/v1/models/m:generateContent", {"tools": [{"functionDeclarations": [
+        {"name": "f", "parameters": {"type": "object", "additionalProperties": False}}]}]}),
+    ("/v1/models/m:generateContent", {"contents": [{"role": "user", "parts": [{"text": "Oslo"}]}, {"role": "user", "parts": [
+        {"functionResponse": {"name": "weather", "response": {}}}]}]}),
+    ("/v1/models/gemini-3:generateContent", {"contents": [{"role": "user", "parts": [{"text": "Oslo"}]}, {"role": "model", "parts": [
+        {"functionCall": {"name": "weather", "args": {}}}]}]})])
+def test_the_provider_refuses_what_the_real_ones_refuse(mock, client, path, change):
+    answer = converse(mock, client, path, {**ASKED.get(path, {}), **change})
+    assert answer.status == 400 and "error" in answer.json()

@@ -70,7 +70,7 @@ def test_every_path_wants_the_token(place, target):
         assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
 
 
-@pytest.mark.parametrize("target", ["/", "/console.css", "/console.js", "/healthz"])
+@pytest.mark.parametrize("target", ["/", "/console.css", "/console.js", "/playground", "/playground.js", "/playground.json", "/healthz"])
 def test_the_page_and_health_do_not(place, target):
     with Http1(place.relay.admin_port) as connection:
         assert connection.request("GET", target).status == 200
@@ -355,16 +355,28 @@ def test_metrics_are_well_formed(told):
 
 # --- the console ---
 
-def test_the_console_needs_nothing_else(place):
-    page = place.ask("GET", "/").body.decode()
+@pytest.mark.parametrize(("target", "files"), [("/", {"/console.css", "/console.js", "/playground"}),
+                                               ("/playground", {"/console.css", "/playground.js", "/playground"})])
+def test_the_pages_need_nothing_else(place, target, files):
+    page = place.ask("GET", target).body.decode()
     assert page.startswith("<!doctype html>") and '<html lang="en">' in page
-    assert set(re.findall(r'(?:src|href)="([^"#]+)"', page)) - {"/console.css", "/console.js"} == set(
-        re.findall(r'href="(data:[^"]+)"', page))
+    assert set(re.findall(r'(?:src|href)="([^"#]+)"', page)) - files == set(re.findall(r'href="(data:[^"]+)"', page))
     assert "style=" not in page and not re.search(r"\son\w+=", page) and "<script>" not in page
-    for target in ("/console.css", "/console.js"):
-        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", place.ask("GET", target).body.decode())
-    policy = place.ask("GET", "/").headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    for file in files - {"/playground"}:
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", place.ask("GET", file).body.decode())
+    policy = place.ask("GET", target).headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+
+
+def test_only_the_playground_may_ask_other_origins(place):
+    policies = {target: place.ask("GET", target).headers["content-security-policy"] for target in ("/", "/playground")}
+    assert "connect-src 'self';" in policies["/"]
+    assert "connect-src http: https: ws: wss:;" in policies["/playground"]
+
+
+def test_the_playground_learns_where_the_relay_listens(place):
+    listen = place.get("/playground.json")["listen"]
+    assert listen == [{"host": "127.0.0.1", "port": place.relay.port, "tls": False}]
 
 
 # --- invariant I6: the admin loop waits for nobody ---

@@ -483,6 +483,8 @@ IMPOSSIBLE = {
     "above int64": openai.usage(prompt=1 << 63, completion=1 << 64),
     "largest int64": openai.usage(prompt=(1 << 63) - 1, completion=(1 << 63) - 1),
     "more cached than read": openai.usage(prompt=10, completion=5, cached=1000),
+    "more reasoning than output": {**openai.usage(prompt=10, completion=5),
+                                   "completion_tokens_details": {"reasoning_tokens": 50}},
     "a text": {"prompt_tokens": "many", "completion_tokens": 5},
     "no number": {"prompt_tokens": 1e300, "completion_tokens": 2.5},
 }
@@ -504,7 +506,7 @@ def test_impossible_usage_is_clamped_and_logged_once(relay, key, mock, counts, s
     assert 0 <= record["input_tokens"] <= 1000 and 0 <= record["output_tokens"] <= 1000
     assert record["cached_input_tokens"] + record["cache_write_tokens"] <= record["input_tokens"]
     assert record["reasoning_tokens"] <= record["output_tokens"]
-    assert 0 <= record["price_usd"] < 1
+    assert 0 <= record["price_usd"] < 1 and record["clamped"] is True
 
     def warnings():
         return [line for line in relay.stderr.splitlines() if '"usage_impossible"' in line and identity in line]

@@ -694,9 +694,10 @@ def dialects(module_relay, mock):
 
 
 def recorded():
-    return [item for item in fixtures._index() if item.entry["kind"] == "stream" and item.ends_well and "error" not in item.name and
-            "prompt-blocked" not in item.name and item.entry["api"].split(".")[0] in ("anthropic", "gemini")] + [
-                item for item in fixtures.chat_streams() if item.ends_well]
+    others = [item for item in fixtures._index() if item.entry["kind"] == "stream" and
+              item.entry["api"].split(".")[0] in ("anthropic", "gemini")]
+    return [item for item in [*others, *fixtures.chat_streams()]
+            if item.ends_well and "error" not in item.name and "blocked" not in item.name]
 
 
 def _over_sse(relay, case, model):

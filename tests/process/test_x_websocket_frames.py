@@ -13,7 +13,7 @@ from harness.ports import free_port
 from harness.wait import LIMIT_S, SLOWNESS, until
 from harness.websocket import (BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, WebSocket, frame, refusal,
                                upgrade_headers, with_query)
-from mock import behaviour
+from mock import behaviour, openai
 
 CHAT, STREAM = "/v1/ws/chat", "/v1/chat/stream"
 BOTH = pytest.mark.parametrize("target", [CHAT, STREAM])
@@ -372,6 +372,53 @@ def test_a_stalled_reader_that_goes_on_loses_nothing(relay, mock, key):
     assert messages[-1]["type"] == "completion.done"
     until(lambda: case.last.ended_at, "the end of the mock's counting")
     assert sum(len(message.get("delta", "")) for message in messages) == (case.last.events_sent - 3) * 8192
+
+
+def counting(total):
+    """A behaviour that says the numbers below total, a thousand an event."""
+    async def answer(exchange):
+        await exchange.head(content_type=behaviour.SSE, chunked=True)
+        for start in range(0, total, 1000):
+            text = "".join(f"{number:09d} " for number in range(start, start + 1000))
+            await exchange.event(openai.chunk("provider-model", {"content": text}))
+        await exchange.event(openai.chunk("provider-model", finish="stop"))
+        await exchange.event(b"[DONE]")
+        await exchange.finish()
+    return answer
+
+
+@pytest.mark.parametrize("pings", [1, 3])
+def test_what_waits_in_a_stalled_connection_is_not_touched(relay, mock, key, pings):
+    """Replies to messages are queued while a write is stuck half-way; a buffer used again too early would show."""
+    total = (KERNEL_BYTES + (4 << 20)) // 10000 * 1000
+    case = mock.case(counting(total))
+    with WebSocket(relay.port, CHAT, key, receive_buffer_bytes=16 << 10) as socket:
+        socket.complete(case.body(), id="count")
+        until(lambda: case.exchanges and case.last.stalled_for > 0.3, "the upstream's stall")
+        taken = []
+        for _ in range(20):  # each finds the stuck write in another state
+            for _ in range(pings):
+                socket.send({"type": "ping"})
+            taken += [socket.receive() for _ in range(40)]
+        messages = taken + socket.until("completion.done")
+    text = "".join(message["delta"] for message in messages if message["type"] == "content.delta")
+    assert text == "".join(f"{number:09d} " for number in range(total))
+    assert sum(message["type"] == "pong" for message in messages) == 20 * pings
+
+
+@pytest.mark.parametrize("word_bytes", [1500, 9000, 70000])
+def test_a_stalled_reader_gets_every_byte_as_it_was(relay, mock, key, word_bytes):
+    """What the kernel has not taken waits beside what comes meanwhile; the one must not be written over the other."""
+    words = [f"{number:09}".ljust(word_bytes, "abcdefghij"[number % 10]) for number in range((KERNEL_BYTES + (1 << 20)) // word_bytes)]
+    case = mock.case(behaviour.stream(*words))
+    with WebSocket(relay.port, CHAT, key, receive_buffer_bytes=16 << 10) as socket:
+        for name in ("one", "two"):
+            socket.complete(case.body(), id=name)
+        until(lambda: case.count == 2 and all(exchange.stalled_for > 0.3 for exchange in case.exchanges), "the stall")
+        messages = socket.until("completion.done") + socket.until("completion.done")
+    for name in ("one", "two"):
+        deltas = [message["delta"] for message in messages if message["id"] == name and message["type"] == "content.delta"]
+        assert deltas == words
 
 
 def test_a_cancel_gets_through_to_a_stalled_stream(relay, mock, key):

@@ -357,6 +357,53 @@ def test_readers_that_wait_hear_that_we_live(brief, mock, brief_key):
         assert reader.drain()[-1].is_done
 
 
+def test_a_retry_asks_the_same_when_its_client_has_left(many, mock, many_key):
+    pace, asked = mock.pace(), []
+
+    async def answer(exchange):
+        asked.append(exchange.header("openai-beta"))
+        if len(asked) == 1:
+            await pace.take()
+        await (behaviour.status(500) if len(asked) == 1 else behaviour.stream("a"))(exchange)
+    case = mock.case(answer)
+    connection = many.connect()
+    connection.send("POST", CHAT, bearer(many_key, {**RESUME, "openai-beta": "feature=v1"}), case.body(stream=True))
+    until(lambda: asked, "the first try")
+    connection.reset()
+    until(lambda: sum(worker["streams"] for worker in many.status()["workers"]) == 0, "the client's leaving")
+    pace.open()
+    until(lambda: len(asked) == 2, "the second try")
+    assert asked == ["feature=v1"] * 2
+
+
+@pytest.mark.parametrize("from_version, to_version", [(2, 1), (1, 2), (2, 2)])
+def test_clients_of_either_version_come_back(many, mock, many_key, from_version, to_version):
+    pace = mock.pace()
+    case = mock.case(behaviour.stream(*WORDS, pace=pace))
+    pace.release(3)
+    if from_version == 2:
+        client = many.connect2()
+        first = client.send("POST", CHAT, bearer(many_key, RESUME), case.body(stream=True))
+        client.until(lambda: len(first.events) >= 3, "three events")
+    else:
+        first = many.stream(many_key, case.body(), RESUME)
+        client = first.connection
+        first.take(3)
+    gathered, identity = list(first.events), first.id
+    client.close()
+    pace.open()
+    if to_version == 2:
+        with many.connect2() as client:
+            again = client.request("GET", f"/v1/streams/{identity}", bearer(many_key, {"last-event-id": gathered[-1].id}))
+        assert again.status == 200 and again.ended
+        gathered += again.events
+    else:
+        gathered += back(many, many_key, identity, gathered[-1].id).drain()
+    assert gathered[-1].is_done and sse.text_of(gathered) == "".join(WORDS)
+    assert event_ids(gathered) == [f"{identity}:{number}" for number in range(1, len(gathered) + 1)]
+    assert_one_record(many, identity, case)
+
+
 def test_a_killed_worker_leaves_nobody_hanging(own_relay, mock):
     relay = own_relay({"workers": 4})
     key = relay.create_key(relay.create_tenant("killed"))
@@ -463,6 +510,33 @@ def test_an_event_source_gets_chunks_and_done_and_comes_back(many, mock, many_ke
     assert sse.blocks(by_query.body)[0].id == f"{stream.id}:6" and case.count == 1
 
 
+def test_an_event_source_that_was_cut_before_its_first_event_starts_nothing(brief, mock, brief_key):
+    """A page's EventSource comes back by itself, with the last id it was told."""
+    pace = mock.pace()
+    case = mock.case(behaviour.stream(*WORDS, pace=pace))
+    target = event_source(brief_key, case.prompt)
+    stream = back(brief, None, None, target=target)
+    stream.until_comment(1)
+    first = next(line for line in bytes(stream.raw).split(b"\n") if line.startswith(b"id:"))
+    assert first.decode() == f"id: {stream.id}:0"
+    stream.connection.reset()
+    again = back(brief, None, None, first.decode().removeprefix("id: "), target)
+    pace.open()
+    gathered = again.drain()
+    assert again.id == stream.id and sse.text_of(gathered) == "".join(WORDS) and gathered[-1].is_done
+    assert event_ids(gathered) == [f"{stream.id}:{number}" for number in range(1, len(gathered) + 1)]
+    assert_one_record(brief, stream.id, case)
+
+
+@pytest.mark.parametrize("asked", ["true", "false", None])
+def test_an_event_source_gets_its_usage_where_it_asks(many, mock, many_key, asked):
+    case = mock.case(behaviour.stream("a", "b"))
+    target = event_source(many_key, case.prompt, **({"include_usage": asked} if asked else {}))
+    events = back(many, None, None, target=target).drain()
+    usage = [event.json()["usage"] for event in events if not event.is_done and event.json().get("usage")]
+    assert [(one["completion_tokens"], one["cost"] > 0) for one in usage] == ([(2, True)] if asked == "true" else [])
+
+
 def test_an_event_source_that_comes_too_late_starts_nothing(brief, mock, brief_key):
     case = mock.case(behaviour.stream("a"))
     target = event_source(brief_key, case.prompt)
@@ -478,10 +552,25 @@ def test_an_event_source_that_comes_too_late_starts_nothing(brief, mock, brief_k
     ("prompt=a", 400, "model"), ("model=test-model", 400, "prompt"), ("model=test-model&prompt=", 400, "prompt"),
     ("model=none&prompt=a", 404, "model"), ("model=test-model&prompt=a&max_tokens=many", 400, "max_tokens"),
     ("model=test-model&prompt=a&max_tokens=1,%22n%22:9", 400, "max_tokens"),
-    ("model=test-model&prompt=a&max_tokens=0", 400, "max_tokens")])
+    ("model=test-model&prompt=a&max_tokens=0", 400, "max_tokens"),
+    ("model=test-model&prompt=a&include_usage=yes", 400, "include_usage")])
 def test_queries_that_are_wrong(many, many_key, query, status, param):
     answer = many.get(f"/v1/stream?{query}&api_key={many_key}")
     assert answer.status == status and answer.error["param"] == param
+
+
+def test_no_log_shows_what_the_query_said(own_relay, mock):
+    relay = own_relay({"log": {"access": "stdout", "level": "debug"}})
+    key = relay.create_key(relay.create_tenant("t"))
+    case = mock.case(behaviour.stream(config.CANARY))
+    target = event_source(key, f"{case.prompt} {config.CANARY}")
+    stream = back(relay, None, None, target=target)
+    assert stream.drain()[-1].is_done
+    assert relay.get(f"{target}&last_event_id={stream.id}:1", headers={"referer": target}).status == 200
+    assert relay.get(f"/v1/streams/{stream.id}?api_key={key}").status == 200
+    relay.record(stream.id)
+    until(lambda: relay.all_output().count(stream.id) > 1, "the access lines")
+    assert key not in relay.all_output() and config.CANARY not in relay.all_output()
 
 
 def test_head_starts_nothing(many, mock, many_key):

@@ -24,6 +24,7 @@ GOOD_STREAMS = [item for item in STREAMS if item.ends_well and "prompt-blocked" 
                 and "error" not in item.name]
 BAD_STREAMS = [item for item in STREAMS if not item.ends_well or "error" in item.name]
 BODIES = of("anthropic.", "json") + of("gemini.", "json")
+GEMINI_BODY = next((item for item in of("gemini.", "json") if item.expected["finish_reason_openai"] == "stop"), None)
 ANTHROPIC_STREAMS = [item for item in of("anthropic.", "stream") if item.ends_well]
 OPENAI_STREAMS = [item for item in fixtures.chat_streams() if item.ends_well and item.expected["finish_reason_openai"]]
 
@@ -56,6 +57,12 @@ def model_of(fixture):
 def replay(mock, fixture, cut=None):
     kind = "application/json" if fixture.name.endswith(".json") else behaviour.SSE
     return mock.case(behaviour.replay(fixture.data, content_type=kind, cut_bytes=cut, cut_edges_bytes=1500))
+
+
+def reframed(mock, fixture):
+    """The same events with CRLF for each line end, cut inside of them."""
+    data = fixture.data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return mock.case(behaviour.replay(data, cut_bytes=3, cut_edges_bytes=1500))
 
 
 def ask_stream(relay, key, case, model, target):
@@ -160,6 +167,22 @@ def test_a_chat_client_reads_every_stream(dialects, mock, client, fixture, cut):
     record = dialects.record(stream.id)
     assert_counts(record, fixture)
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (record["input_tokens"], record["output_tokens"])
+
+
+@pytest.mark.parametrize("target, fixture", [
+    pytest.param(target, item, id=f"{target}-{item.name}")
+    for target, items in ((CHAT, GOOD_STREAMS), (MESSAGES, OPENAI_STREAMS + GOOD_STREAMS)) for item in items
+    if item.name.endswith(".sse") and not (target == MESSAGES and item.entry["api"].startswith("anthropic."))])
+def test_line_ends_are_all_the_same(dialects, mock, client, target, fixture):
+    stream = ask_stream(dialects, client, reframed(mock, fixture), model_of(fixture), target)
+    if target == CHAT:
+        text, calls, finish, _ = read_chat(stream.events)
+    else:
+        text, calls, finish, _ = read_messages(stream.events)
+    if "refusal" not in fixture.name:
+        assert_text(text, fixture)
+    assert_calls(calls, fixture, cut_off=finish in ("length", "max_tokens"))
+    assert_counts(dialects.record(stream.id), fixture)
 
 
 @pytest.mark.parametrize("fixture", OPENAI_STREAMS + [item for item in GOOD_STREAMS if "gemini" in item.entry["api"]], ids=named)
@@ -271,6 +294,42 @@ def test_what_cannot_be_said_is_refused_by_name(dialects, mock, client):
     assert case.count == 0
 
 
+@pytest.mark.parametrize("field, value", [
+    ("service_tier", "flex"), ("store", True), ("prediction", {"type": "content", "content": "a"}),
+    ("audio", {"voice": "alloy", "format": "mp3"}), ("guided_regex", "a+"),
+    ("verbosity", "high"), ("web_search_options", {})])
+def test_what_gemini_cannot_be_told_is_refused_by_name(dialects, mock, client, field, value):
+    case = mock.case(behaviour.chat())
+    refused = dialects.chat(client, case.body("google", **{field: value}))
+    assert refused.status == 400 and refused.json()["error"]["param"] == field and case.count == 0
+
+
+def test_fields_that_change_no_answer_are_left_out_for_gemini(dialects, mock, client):
+    case = replay(mock, GEMINI_BODY)
+    answer = dialects.chat(client, case.body("google", user="u", store=False, service_tier="auto", metadata={"a": "b"},
+                                             prompt_cache_key="k", safety_identifier="s", n=1, logprobs=False,
+                                             top_logprobs=None, stream_options=None, parallel_tool_calls=True))
+    assert answer.status == 200
+    assert set(case.last.json()) == {"contents", "generationConfig"}
+
+
+def test_top_k_reaches_the_dialect_that_has_it(dialects, mock, client):
+    case = replay(mock, GEMINI_BODY)
+    dialects.request("POST", MESSAGES, client, body=case.body("google", max_tokens=10, top_k=7))
+    assert case.last.json()["generationConfig"]["topK"] == 7
+    case = mock.case(behaviour.chat())
+    dialects.request("POST", MESSAGES, client, body=case.body("gpt", max_tokens=10, top_k=7))
+    assert "top_k" not in case.last.json()
+
+
+def test_thinking_that_nobody_signed_goes_to_no_other_provider(dialects, mock, client):
+    case = mock.case(behaviour.chat())
+    said = [{"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "text", "text": "a"}]
+    body = case.body("gpt", max_tokens=10)
+    body["messages"] += [{"role": "assistant", "content": said}, {"role": "user", "content": "go on"}]
+    assert dialects.request("POST", MESSAGES, client, body=body).status == 200
+    assert case.last.json()["messages"][-2] == {"role": "assistant", "content": "a"}
+
 def test_another_route_may_have_what_one_has_not(dialects, mock, client):
     case = mock.case(behaviour.chat())
     answer = dialects.chat(client, case.body("claude-or-gpt", logit_bias={"50256": -100}))
@@ -372,3 +431,142 @@ def test_events_of_another_dialect_are_a_named_error(dialects, mock, client, mod
     answer = dialects.chat(client, case.body(model, stream=True))
     assert answer.status == 502
     assert answer.json()["error"]["code"] in ("upstream_invalid_response", "upstream_error")
+
+
+def test_without_a_cap_a_translated_answer_gets_the_affordable_one(dialects, mock):
+    """Not streaming: what the provider may write is what is held."""
+    dialects.create_tenant("affordable")
+    key = dialects.create_key("affordable", "--budget", "0.001", "--per", "total")
+    whole = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [{"type": "text", "text": "a"}],
+             "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}
+    asked = {}
+    for model, body in [("claude", whole), ("gpt", None)]:
+        case = mock.case(behaviour.json_answer(body) if body else behaviour.chat())
+        assert dialects.chat(key, case.body(model)).status == 200
+        asked[model] = case.last.json()["max_tokens"]
+    assert 0 < asked["claude"] <= 0.001 / (config.PRICE["output"] / 1e6)
+    assert asked["gpt"] <= asked["claude"]
+
+
+def openai_calls(*arguments, finish="tool_calls"):
+    chunks = [{"index": 0, "delta": {"role": "assistant", "tool_calls": [
+        {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": "look", "arguments": text}}]},
+        "finish_reason": None} for index, text in enumerate(arguments)] + [{"index": 0, "delta": {}, "finish_reason": finish}]
+    events = [json.dumps({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [chunk]})
+              for chunk in chunks] + ["[DONE]"]
+    return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+@pytest.mark.parametrize("arguments", [("no JSON at all",), ("{no: json}",), ('{"a":1}', "[1, 2]"), ('{"a":', '{"b":2}')])
+def test_arguments_that_are_no_json_are_a_named_error(dialects, mock, client, arguments):
+    """An Anthropic client parses a call's input: a stream that carried such a one must not look complete."""
+    case = mock.case(behaviour.replay(openai_calls(*arguments)))
+    with dialects.stream(client, case.body("gpt", max_tokens=100), target=MESSAGES) as stream:
+        stream.drain()
+    assert stream.events[-1].name == "error" and stream.events[-1].json()["error"]["type"] == "api_error"
+    assert not any(event.name in ("message_stop", "message_delta") for event in stream.events)
+    assert dialects.record(stream.id)["status"] == 200
+
+
+def test_arguments_that_the_length_cut_off_are_no_error(dialects, mock, client):
+    case = mock.case(behaviour.replay(openai_calls('{"a":"b', finish="length")))
+    with dialects.stream(client, case.body("gpt", max_tokens=100), target=MESSAGES) as stream:
+        stream.drain()
+    assert read_messages(stream.events)[2] == "max_tokens"
+
+
+def test_a_large_call_is_told_whole_to_a_client_that_can_resume(dialects, mock, client):
+    """Told as text, a call's arguments grow: quotes within quotes."""
+    quotes = '"' * 2_500_000
+    body = {"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": "look", "args": {"q": quotes}}}]},
+                            "finishReason": "STOP", "index": 0}],
+            "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}}
+    raw = ("data: " + json.dumps(body, separators=(",", ":")) + "\n\n").encode()
+    case = mock.case(behaviour.replay(raw))
+    answer = dialects.chat(client, case.body("google", stream=True), {"x-tollgate-resume": "1"})
+    assert json.loads(read_chat(sse.blocks(answer.body))[1][0]["arguments"]) == {"q": quotes}
+
+
+FIRST = {"claude": b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"model":"c","usage":{"input_tokens":5,"output_tokens":1}}}\n\n',
+         "google": b'data: {"candidates":[{"content":{"parts":[{"text":"a"}],"role":"model"}}]}\n\n',
+         "gpt": b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'}
+
+
+@pytest.mark.parametrize("target", [CHAT, MESSAGES])
+@pytest.mark.parametrize("headers", [{}, {"x-tollgate-resume": "1"}], ids=["plain", "resumable"])
+@pytest.mark.parametrize("model", FIRST)
+def test_an_event_without_end_ends_the_stream_in_the_clients_dialect(dialects, mock, client, model, headers, target):
+    case = mock.case(behaviour.replay(FIRST[model] + b'data: {"a":"' + b"x" * (64 << 20) + b'"}\n\n'))
+    with dialects.stream(client, case.body(model, max_tokens=100), headers, target=target) as stream:
+        stream.drain()
+    if stream.status != 200:  # that a message starts is no news to a chat client
+        assert (model, target, stream.status) == ("claude", CHAT, 502)
+        return
+    assert stream.complete and len(stream.events) >= 2 and not any(event.is_done for event in stream.events)
+    error = stream.events[-1].json()["error"]
+    if target == MESSAGES:
+        assert stream.events[-1].name == "error" and error["type"] == "api_error"
+    else:
+        assert error["code"] == "upstream_invalid_response"
+    assert dialects.record(stream.id)["output_tokens"] > 0
+
+
+def test_a_resumed_messages_stream_fails_in_its_own_dialect(dialects, mock, client):
+    pace = mock.pace()
+    case = mock.case(behaviour.stream("a", "b", "c", pace=pace, ending="reset"))
+    pace.release(2)
+    resumable = {"x-tollgate-resume": "1"}
+    with dialects.stream(client, case.body("gpt", max_tokens=50), resumable, target=MESSAGES) as stream:
+        first = stream.take(3)[-1]
+        pace.open()
+        stream.drain()
+    again = dialects.get(f"/v1/streams/{stream.id}", client, {"last-event-id": first.id})
+    events = sse.blocks(again.body)
+    assert [event.data for event in events] == [event.data for event in stream.events[3:]]
+    assert events[-1].name == "error"
+
+
+def test_a_repeated_message_keeps_its_dialect(dialects, mock, client):
+    case, headers = mock.case(behaviour.chat("a", "b")), {"idempotency-key": "message-1"}
+    body = case.body("gpt", max_tokens=5)
+    first, again = (dialects.request("POST", MESSAGES, client, headers, body) for _ in range(2))
+    assert first.status == 200 and first.body == again.body and case.count == 1
+    for target in (MESSAGES + "?stream=true", CHAT):
+        other = dialects.request("POST", target, client, headers, body)
+        assert other.status == 409 and case.count == 1
+        assert other.json().get("type") == ("error" if target != CHAT else None)
+
+
+def test_anthropics_headers_go_to_anthropic_alone(dialects, mock, client):
+    whole = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [{"type": "text", "text": "a"}],
+             "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}
+    headers = {"anthropic-beta": "a,b", "anthropic-version": "2023-01-01"}
+    for model, expected in (("claude", headers), ("gpt", dict.fromkeys(headers))):
+        case = mock.case(behaviour.json_answer(whole) if model == "claude" else behaviour.chat())
+        assert dialects.request("POST", MESSAGES, client, headers, case.body(model, max_tokens=5)).status == 200
+        assert {name: case.last.header(name) for name in headers} == expected
+
+
+OVERLOADED = FIRST["claude"] + b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
+
+
+def test_a_message_that_only_started_leaves_other_routes_open(dialects, mock, client):
+    """Anthropic's overload comes behind message_start, of which a chat client has heard nothing."""
+    async def answer(exchange):
+        at_claude = exchange.target.startswith("/anthropic/")
+        await (behaviour.replay(OVERLOADED) if at_claude else behaviour.stream("a", "b"))(exchange)
+    case = mock.case(answer)
+    with dialects.stream(client, case.body("claude-or-gpt", max_tokens=10)) as stream:
+        stream.drain()
+    assert stream.status == 200 and sse.text_of(stream.events) == "ab" and stream.events[-1].is_done
+    assert stream.headers["x-tollgate-upstream"] == "gpt" and dialects.record(stream.id)["attempts"] == 2
+
+
+def test_a_message_that_only_started_costs_nobody_anything(dialects, mock, client):
+    case = mock.case(behaviour.replay(OVERLOADED))
+    answer = dialects.chat(client, case.body("claude", stream=True))
+    assert answer.status == 502
+    assert dialects.record(answer.id)["price_usd"] == 0
+    with dialects.stream(client, case.body("claude", max_tokens=5), target=MESSAGES) as stream:
+        stream.drain()
+    assert [event.name for event in stream.events] == ["message_start", "error"]

@@ -139,3 +139,15 @@ def test_embeddings_cost_their_input(relay, mock):
     answer = relay.request("POST", "/v1/embeddings", key, body=body_of(case, "/v1/embeddings"))
     assert answer.status == 200
     assert float(relay.record(answer.headers["x-request-id"])["price_usd"]) == 0.0002
+
+
+@pytest.mark.parametrize("choices", [{"n": 1}, {"n": 3}, {"n": 1, "best_of": 5}])
+def test_completions_get_what_all_their_choices_can_afford(relay, mock, choices):
+    """Each of the prompts gets as many, and those that the client never sees cost as much."""
+    name = "afford-" + "-".join(map(str, choices.values()))
+    relay.create_tenant(name)
+    key = relay.create_key(name, "--budget", "0.001", "--per", "total")
+    case = mock.case(behaviour.json_answer({"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [],
+                                            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}))
+    relay.request("POST", "/v1/completions", key, body={"model": "test-model", "prompt": [case.prompt, "b"], **choices})
+    assert case.last.json()["max_tokens"] * 2 * max(choices.values()) * config.PRICE["output"] / 1e6 <= 0.001

@@ -97,6 +97,31 @@ static void absurd_numbers_do_not_overflow(void **state) {
 }
 
 /* I5: eight processes on one bucket admit its capacity plus the refill, not one more. */
+static void a_new_rate_counts_what_was_used(void **state) {
+    (void)state;
+    static const int64_t rates[] = {1, 2, 7, 60, 997, 100000};
+    enum { RATES = sizeof(rates) / sizeof(rates[0]) };
+    for (int before = 0; before < RATES; before++) {
+        for (int after = 0; after < RATES; after++) {
+            _Atomic uint64_t bucket = 0;
+            assert_true(shm_bucket_take(&bucket, rates[before], rates[before], START_NS));
+            shm_bucket_change_rate(&bucket, rates[before], rates[after], START_NS);
+            int64_t left = rates[after] > rates[before] ? rates[after] - rates[before] : 0;
+            assert_int_equal(shm_bucket_left(&bucket, rates[after], START_NS), left);
+            shm_bucket_return(&bucket, rates[after], rates[before], START_NS);
+            assert_int_equal(shm_bucket_full_in_ns(&bucket, START_NS), 0);
+        }
+        _Atomic uint64_t unchanged = (uint64_t)START_NS + 5;
+        shm_bucket_change_rate(&unchanged, rates[before], 0, START_NS);
+        shm_bucket_change_rate(&unchanged, 0, rates[before], START_NS);
+        shm_bucket_change_rate(&unchanged, rates[before], rates[before], START_NS);
+        assert_true(unchanged == (uint64_t)START_NS + 5);
+    }
+    _Atomic uint64_t absurd = INT64_MAX;
+    shm_bucket_change_rate(&absurd, INT64_MAX, 1, START_NS);
+    assert_true(absurd <= INT64_MAX);
+}
+
 static void I5_processes_share_a_bucket_exactly(void **state) {
     (void)state;
     enum { PROCESSES = 8, RATE = 6000 };
@@ -127,10 +152,15 @@ static void I5_processes_share_a_bucket_exactly(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(burst_admits_exactly_the_capacity),          cmocka_unit_test(refill_is_continuous),
-        cmocka_unit_test(wait_is_when_the_same_take_succeeds),        cmocka_unit_test(refused_take_changes_nothing),
-        cmocka_unit_test(charge_goes_below_zero_and_is_waited_out),   cmocka_unit_test(return_never_overfills),
-        cmocka_unit_test(request_above_capacity_needs_a_full_bucket), cmocka_unit_test(absurd_numbers_do_not_overflow),
+        cmocka_unit_test(burst_admits_exactly_the_capacity),
+        cmocka_unit_test(refill_is_continuous),
+        cmocka_unit_test(wait_is_when_the_same_take_succeeds),
+        cmocka_unit_test(refused_take_changes_nothing),
+        cmocka_unit_test(charge_goes_below_zero_and_is_waited_out),
+        cmocka_unit_test(return_never_overfills),
+        cmocka_unit_test(request_above_capacity_needs_a_full_bucket),
+        cmocka_unit_test(absurd_numbers_do_not_overflow),
+        cmocka_unit_test(a_new_rate_counts_what_was_used),
         cmocka_unit_test(I5_processes_share_a_bucket_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

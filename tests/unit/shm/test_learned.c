@@ -54,6 +54,39 @@ static void nonsense_changes_nothing(void **state) {
     assert_true(shm_learned_wait_ns(&learned, INT64_MAX, 5) >= 0);
 }
 
+/* An upstream that counts in fixed minutes: its reset is the minute's end, however little was used. */
+static void a_fixed_window_may_be_used_up(void **state) {
+    (void)state;
+    struct shm_learned_sh learned = {0};
+    int64_t now = 100 * second_ns;
+    for (int window = 0; window < 3; window++, now += 60 * second_ns) {
+        for (int sent = 1; sent <= 100; sent++) {
+            assert_int_equal(shm_learned_wait_ns(&learned, 1, now), 0);
+            shm_learned_charge(&learned, 1, now);
+            shm_learned_hear(&learned, 100, 100 - sent, 60 * second_ns, now);
+        }
+        assert_true(shm_learned_wait_ns(&learned, 1, now) > 0);
+    }
+}
+
+/* What was sent although nothing seemed left is not held against an upstream for longer than its own reset. */
+static void no_level_is_beyond_empty(void **state) {
+    (void)state;
+    struct shm_learned_sh learned = {0};
+    int64_t now = 100 * second_ns;
+    shm_learned_hear(&learned, 10, 1, 9 * second_ns, now);
+    for (int i = 0; i < 1000; i++) {
+        shm_learned_charge(&learned, 1, now);
+    }
+    assert_int_equal(shm_learned_wait_ns(&learned, 1, now), second_ns);
+    shm_learned_hear(&learned, 2, 1, 31 * 24 * 3600 * second_ns, now); /* an hour a permit, at most */
+    shm_learned_charge(&learned, INT64_MAX, now);
+    shm_learned_charge(&learned, INT64_MAX, now);
+    assert_true(shm_learned_wait_ns(&learned, 1, now) <= 3600 * second_ns);
+    shm_learned_charge(&learned, -INT64_MAX, now);
+    assert_int_equal(shm_learned_wait_ns(&learned, 1, now), 0);
+}
+
 static void a_429_blocks_for_its_time(void **state) {
     (void)state;
     struct shm_upstream_sh upstream = {.name = ""};
@@ -70,6 +103,8 @@ int main(void) {
         cmocka_unit_test(what_is_left_may_be_sent),
         cmocka_unit_test(hearing_of_more_does_not_forget_what_was_sent),
         cmocka_unit_test(nonsense_changes_nothing),
+        cmocka_unit_test(a_fixed_window_may_be_used_up),
+        cmocka_unit_test(no_level_is_beyond_empty),
         cmocka_unit_test(a_429_blocks_for_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,6 +246,8 @@ static void tools_and_choices_are_translated(void **state) {
     expect_settings("\"tools\":[" TOOL("f") "],\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":"
                                             "\"required\",\"tools\":[" TOOL("f") "," TOOL("g") "]}}",
                     NULL, DECLARED("f") MODE("ANY", ",\"allowedFunctionNames\":[\"f\",\"g\"]") PLAIN);
+    expect_settings("\"tools\":[" TOOL("f") "],\"tool_choice\":\"required\",\"parallel_tool_calls\":false", NULL,
+                    DECLARED("f") MODE("ANY", "") PLAIN);
     expect_settings("\"functions\":[{\"name\":\"f\"}],\"function_call\":{\"name\":\"f\"}", NULL,
                     DECLARED("f") MODE("ANY", ",\"allowedFunctionNames\":[\"f\"]") PLAIN);
     expect_settings("\"tools\":[],\"tool_choice\":\"none\",\"parallel_tool_calls\":false", NULL, PLAIN);
@@ -255,6 +257,9 @@ static void tools_and_choices_are_translated(void **state) {
     expect_refused(BODY(USER, ",\"tools\":[" TOOL("f") "],\"tool_choice\":{\"allowed_tools\":{\"mode\":\"auto\"}}"),
                    "tool_choice");
     expect_refused(BODY(USER, ",\"tools\":[" TOOL("f") "],\"parallel_tool_calls\":false"), "parallel_tool_calls");
+    expect_refused(BODY(USER, ",\"tools\":[" TOOL("f") "," TOOL(
+                                  "g") "],\"tool_choice\":\"required\",\"parallel_tool_calls\":false"),
+                   "parallel_tool_calls");
     expect_refused(BODY(USER, ",\"tools\":[{\"type\":\"custom\",\"custom\":{\"name\":\"SECRET\"}}]"), "tools[0].type");
     expect_refused(BODY(USER, ",\"functions\":[{\"name\":7}]"), "functions[0].name");
 }
@@ -280,11 +285,11 @@ static void settings_are_translated(void **state) {
         "\"schema\":{\"type\":\"object\"}}}",
         NULL, CONFIG_OF("\"responseMimeType\":\"application/json\",\"responseJsonSchema\":{\"type\":\"object\"}"));
     /* What changes no answer is left out. */
-    expect_settings("\"response_format\":{\"type\":\"text\"},\"user\":\"u\",\"metadata\":{\"a\":\"b\"},\"store\":true,"
+    expect_settings("\"response_format\":{\"type\":\"text\"},\"user\":\"u\",\"metadata\":{\"a\":\"b\"},\"store\":false,"
                     "\"service_tier\":\"auto\",\"safety_identifier\":\"s\",\"prompt_cache_key\":\"k\",\"stream\":true,"
                     "\"stream_options\":{\"include_usage\":true},\"logit_bias\":{},\"modalities\":[\"text\"],"
-                    "\"verbosity\":\"medium\",\"prediction\":{\"type\":\"content\"},\"temperature\":null,\"stop\":null,"
-                    "\"tools\":null,\"tool_choice\":null,\"n\":null,\"unheard_of\":1",
+                    "\"verbosity\":\"medium\",\"prediction\":null,\"temperature\":null,\"stop\":null,"
+                    "\"tools\":null,\"tool_choice\":null,\"n\":null,\"unheard_of\":null",
                     NULL, PLAIN);
 }
 
@@ -295,6 +300,11 @@ static void what_cannot_be_done_is_refused(void **state) {
     expect_refused(BODY(USER, ",\"modalities\":[\"text\",\"audio\"]"), "modalities");
     expect_refused(BODY(USER, ",\"verbosity\":\"low\""), "verbosity");
     expect_refused(BODY(USER, ",\"web_search_options\":{}"), "web_search_options");
+    expect_refused(BODY(USER, ",\"store\":true"), "store");
+    expect_refused(BODY(USER, ",\"service_tier\":\"flex\""), "service_tier");
+    expect_refused(BODY(USER, ",\"prediction\":{\"type\":\"content\"}"), "prediction");
+    expect_refused(BODY(USER, ",\"unheard_of\":1"), "unheard_of");
+    expect_refused(BODY(USER, ",\"UNHEARD-OF\":1"), "");
     expect_refused(BODY(USER, ",\"response_format\":{\"type\":\"SECRET\"}"), "response_format.type");
     expect_refused(BODY(USER, ",\"reasoning_effort\":\"SECRET\""), "reasoning_effort");
     expect_refused(BODY(USER, ",\"reasoning\":{\"effort\":7}"), "reasoning.effort");

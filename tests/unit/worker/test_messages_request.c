@@ -269,7 +269,7 @@ static void to_chat(const char *body, struct buffer *out) {
     struct chat_verdict verdict;
     assert_string_equal(request.unmapped_param, "");
     buffer_init(out, OUT_BYTES);
-    assert_true(messages_to_chat_write(&doc, false, out));
+    assert_true(messages_to_chat_write(&doc, false, false, out));
     if (!chat_request_read(&doc, buffer_span(out), &chat, &verdict)) {
         fail_msg("%s: %s", verdict.message, buffer_text(out));
     }
@@ -307,11 +307,11 @@ static void settings_become_chats(void **state) {
     struct buffer out;
     (void)read("{" HEAD "," HI "}");
     buffer_init(&out, OUT_BYTES);
-    assert_true(messages_to_chat_write(&doc, true, &out));
+    assert_true(messages_to_chat_write(&doc, true, false, &out));
     assert_non_null(strstr(buffer_text(&out), "\"max_completion_tokens\":100"));
     buffer_fini(&out);
     buffer_init(&out, 20);
-    assert_false(messages_to_chat_write(&doc, true, &out));
+    assert_false(messages_to_chat_write(&doc, true, false, &out));
     buffer_fini(&out);
 }
 

@@ -142,7 +142,7 @@ static bool relay_fixture(struct span text, bool is_recorded_stream, bool is_str
     assert_true(relay.is_fine);
     bool is_told = true;
     if (is_stream) {
-        messages_writer_end(&writer, ANSWER_FINISH_NONE, &listener->usage.tokens, &told->text);
+        is_told = messages_writer_end(&writer, ANSWER_FINISH_NONE, &listener->usage.tokens, &told->text);
     } else {
         is_told = messages_writer_write_whole(&writer, &listener->usage.tokens, &told->text);
     }
@@ -250,7 +250,7 @@ static void check_foreign(const struct reader *reader, struct span text, bool is
         fail_msg("%s cannot be told", name);
     }
     if (is_stream) {
-        messages_writer_end(&writer, ANSWER_FINISH_NONE, &listener.usage.tokens, &told.text);
+        assert_true(messages_writer_end(&writer, ANSWER_FINISH_NONE, &listener.usage.tokens, &told.text));
         read_stream(&told);
         assert_true(told.listener.is_done);
     } else if (messages_writer_write_whole(&writer, &listener.usage.tokens, &told.text)) {
@@ -340,7 +340,7 @@ static void tell_stream(const struct answer_part *parts, size_t count, enum answ
     for (size_t i = 0; i < count; i++) {
         assert_true(messages_writer_part(&writer, &parts[i], &told->text));
     }
-    messages_writer_end(&writer, finish, &tokens, &told->text);
+    assert_true(messages_writer_end(&writer, finish, &tokens, &told->text));
     messages_writer_free(&writer);
     read_stream(told);
 }
@@ -505,7 +505,7 @@ static void what_is_held_is_bounded(void **state) {
         held++;
     }
     assert_int_equal(held, MESSAGES_HELD_MOST);
-    messages_writer_end(&writer, ANSWER_FINISH_NONE, &tokens, &out);
+    assert_true(messages_writer_end(&writer, ANSWER_FINISH_NONE, &tokens, &out));
     messages_writer_free(&writer);
     messages_writer_init(&writer, "msg_1", "m", 0, true, 100);
     assert_true(messages_writer_part(&writer, &first, &out));

@@ -16,6 +16,8 @@
 
 #include "base/clock.h"
 #include "base/key_format.h"
+#include "shm/shm_queue.h"
+#include "worker/queue.h"
 #include "worker/settle.h"
 #include "worker/worker_state.h"
 
@@ -532,6 +534,196 @@ static void every_pair_of_events_in_every_state_ends_dead(void **state) {
     }
 }
 
+/* --- the same where requests wait before anything is sent: for a gauge, for the ledger, for another try --- */
+
+enum waiting { IN_QUEUE, PARKED_IN_ADMIT, PARKED_IN_QUEUE, PARKED_IN_SEND, PARKED_IN_SETTLE, IN_BACKOFF, WAITINGS };
+
+enum happening {
+    HAPPENS_NOTHING,
+    HAPPENS_CLIENT_GONE,
+    HAPPENS_CANCEL,
+    HAPPENS_TIMEOUT,
+    HAPPENS_WAKE,
+    HAPPENS_PAUSE,
+    HAPPENS_GO_ON,
+    HAPPENS_ROOM,
+    HAPPENS_REVOKED,
+    HAPPENS_NO_WAITING,
+    HAPPENS_SHUTDOWN,
+    HAPPENINGS
+};
+
+static void set_key(enum shm_key_state key_state, int64_t max_wait_ms, int64_t concurrent) {
+    struct shm_key_sh row;
+    assert_true(shm_key_read(worker.map, 0, &row));
+    row.state = key_state;
+    row.max_wait_ms = max_wait_ms;
+    row.limits.concurrent = concurrent;
+    row.limits.requests_per_minute = 100; /* so slow that nothing fills by itself within the test */
+    row.limits.tokens_per_minute = 200000;
+    shm_key_publish(worker.map, 0, &row);
+}
+
+static void go_on(void) {
+    worker.paused = false;
+    for (struct request *request = worker.requests; request != NULL; request = request->next) {
+        request_unpark(request);
+    }
+}
+
+/* One is in flight elsewhere; the key allows one. */
+static void use_up_gauge(bool used) { atomic_store(&shm_key_account(worker.map, 0)->in_flight, used ? 1 : 0); }
+
+static void happen(struct request *request, enum happening happening) {
+    switch (happening) {
+    case HAPPENS_CLIENT_GONE:
+        deliver(request, EVENT_CLIENT_GONE);
+        break;
+    case HAPPENS_CANCEL:
+        deliver(request, EVENT_CANCEL);
+        break;
+    case HAPPENS_TIMEOUT:
+        deliver(request, EVENT_TIMEOUT);
+        break;
+    case HAPPENS_WAKE:
+        queue_look_again(&worker);
+        break;
+    case HAPPENS_PAUSE:
+        worker.paused = true;
+        break;
+    case HAPPENS_GO_ON:
+        go_on();
+        break;
+    case HAPPENS_ROOM:
+        set_key(SHM_KEY_LIVE, 60000, 5);
+        queue_look_again(&worker);
+        break;
+    case HAPPENS_REVOKED:
+        set_key(SHM_KEY_REVOKED, 60000, 1);
+        queue_look_again(&worker);
+        break;
+    case HAPPENS_NO_WAITING:
+        set_key(SHM_KEY_LIVE, 0, 1);
+        queue_look_again(&worker);
+        break;
+    case HAPPENS_SHUTDOWN:
+        deliver(request, EVENT_SHUTDOWN);
+        break;
+    default:
+        break;
+    }
+}
+
+static struct request *request_waiting(enum waiting place) {
+    bool queues = place == IN_QUEUE || place == PARKED_IN_QUEUE;
+    set_key(SHM_KEY_LIVE, 60000, queues ? 1 : 5);
+    use_up_gauge(queues);
+    worker.paused = place == PARKED_IN_ADMIT;
+    struct request *request = begin(place == PARKED_IN_SETTLE ? WHOLE_BODY : STREAM_BODY);
+    turn();
+    if (queues) {
+        assert_int_equal(request->state, REQUEST_queue);
+        assert_int_equal(shm_queue_waiting(worker.map), 1);
+    }
+    worker.paused |= place == PARKED_IN_QUEUE || place == PARKED_IN_SEND || place == PARKED_IN_SETTLE;
+    if (place == PARKED_IN_QUEUE) {
+        queue_look_again(&worker);
+    } else if (place == PARKED_IN_SEND || place == IN_BACKOFF) {
+        end(UPSTREAM_NOT_REACHED);
+    } else if (place == PARKED_IN_SETTLE) {
+        request_fail(request, verdict_of(ERROR_overloaded));
+    }
+    turn();
+    return request;
+}
+
+/* Everything that came back must be there: the refused and the failed cost nothing. */
+static void expect_full_buckets(enum waiting place, enum happening first, enum happening second) {
+    const struct shm_account_sh *accounts[] = {shm_key_account(worker.map, 0), shm_tenant_account(worker.map, 0)};
+    for (int i = 0; i < 2; i++) {
+        if ((int64_t)accounts[i]->request_bucket_ns > clock_mono_ns()) {
+            print_error("place %d, %d then %d: a request was kept\n", place, first, second);
+        }
+        assert_true((int64_t)accounts[i]->request_bucket_ns <= clock_mono_ns());
+        assert_true((int64_t)accounts[i]->token_bucket_ns <= clock_mono_ns());
+        assert_int_equal(accounts[i]->balances[SHM_WINDOW_TOTAL].held_nusd, 0);
+    }
+}
+
+static void expect_all_given_back(enum waiting place, enum happening first, enum happening second) {
+    int64_t until = clock_mono_ns() + 5 * NS_PER_S;
+    go_on();
+    for (int shut = 0; worker.requests != NULL && clock_mono_ns() < until; shut++) {
+        if (running != NULL) {
+            end(UPSTREAM_NOT_REACHED); /* no try is ever taken by its upstream */
+        } else if (shut > 20) {
+            deliver(worker.requests, EVENT_SHUTDOWN);
+        }
+        loop_run(worker.loop, 1);
+    }
+    if (worker.requests != NULL) {
+        print_error("place %d, %d then %d: still in %s\n", place, first, second,
+                    request_state_name(worker.requests->state));
+    }
+    bool queues = place == IN_QUEUE || place == PARKED_IN_QUEUE;
+    assert_int_equal(shm_key_account(worker.map, 0)->in_flight, queues ? 1 : 0);
+    use_up_gauge(false);
+    expect_dead(records());
+    assert_int_equal(shm_queue_waiting(worker.map), 0);
+    shm_ring_release(worker.map, 0, shm_seat(worker.map, 0)->ring_head);
+}
+
+/* What a client leaves behind at an upstream is billed. */
+static bool leaves_upstream(enum happening happening) {
+    return running != NULL && (happening == HAPPENS_CLIENT_GONE || happening == HAPPENS_CANCEL);
+}
+
+static void who_waits_gives_all_back_whatever_happens(void **state) {
+    (void)state;
+    for (int place = 0; place < WAITINGS; place++) {
+        for (int first = 0; first < HAPPENINGS; first++) {
+            for (int second = 0; second < HAPPENINGS; second++) {
+                for (int turns = 0; turns < 2; turns++) {
+                    struct request *request = request_waiting((enum waiting)place);
+                    bool is_billed = leaves_upstream((enum happening)first);
+                    happen(request, (enum happening)first);
+                    if (turns == 1) {
+                        turn();
+                    }
+                    is_billed |= leaves_upstream((enum happening)second);
+                    if (worker.requests != NULL) {
+                        happen(request, (enum happening)second);
+                        turn();
+                    }
+                    expect_all_given_back((enum waiting)place, (enum happening)first, (enum happening)second);
+                    if (!is_billed) {
+                        expect_full_buckets((enum waiting)place, (enum happening)first, (enum happening)second);
+                    }
+                    shm_key_account(worker.map, 0)->request_bucket_ns = 0;
+                    shm_key_account(worker.map, 0)->token_bucket_ns = 0;
+                    shm_tenant_account(worker.map, 0)->request_bucket_ns = 0;
+                    shm_tenant_account(worker.map, 0)->token_bucket_ns = 0;
+                }
+            }
+        }
+    }
+}
+
+static void who_waits_is_refused_once_its_key_is_revoked(void **state) {
+    (void)state;
+    static const enum shm_key_state states[] = {SHM_KEY_REVOKED, SHM_KEY_DISABLED};
+    static const int statuses[] = {401, 403};
+    for (int i = 0; i < 2; i++) {
+        (void)request_waiting(IN_QUEUE);
+        use_up_gauge(false);
+        set_key(states[i], 60000, 1);
+        queue_look_again(&worker);
+        expect_dead(0);
+        assert_int_equal(client.status, statuses[i]);
+        assert_int_equal(calls_started, 0);
+    }
+}
+
 int main(void) {
     the_loop = loop_new();
     const struct CMUnitTest tests[] = {
@@ -543,6 +735,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_try_failing_is_told_and_costs_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broken_stream_never_looks_complete, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_pair_of_events_in_every_state_ends_dead, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_gives_all_back_whatever_happens, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_is_refused_once_its_key_is_revoked, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
