@@ -17,7 +17,7 @@
 
 enum {
     URL_BYTES = 2048,
-    HEADER_VALUE_BYTES = 1024,
+    HEADER_VALUE_BYTES = 8000,
     KEPT_CONNECTIONS = 2048,
     KEPT_CONNECTION_SECONDS = 55, /* below the usual 60 s of servers, so that we seldom write to a dying connection */
     POOLED_HANDLES = 256,
