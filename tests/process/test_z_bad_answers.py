@@ -238,9 +238,12 @@ def nothing(content_type):
     return behaviour.json_answer(b"", content_type=content_type)
 
 
-def in_gzip(way, stream):
-    data = gzip.compress(way.word)
-    return sends(way, data, headers=[("content-encoding", "gzip")]) if stream else behaviour.gzipped(way.word)
+def encoded(encoding):
+    """In an encoding that nobody asked for and that is not undone."""
+    def answer(way, stream):
+        data, headers = gzip.compress(way.word), [("content-encoding", encoding)]
+        return sends(way, data, headers=headers) if stream else behaviour.json_answer(data, headers=headers)
+    return answer
 
 
 NOT_ANSWERS = {
@@ -249,7 +252,8 @@ NOT_ANSWERS = {
         b"<html>Sign in</html>", content_type=way.content_type if stream else "application/json"),
     "nothing": lambda way, stream: nothing(way.content_type if stream else "application/json"),
     "nothing without a type": lambda way, stream: behaviour.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "keep"),
-    "gzip": in_gzip,
+    "Brotli": encoded("br"),
+    "gzip twice": encoded("gzip, gzip"),
     "a list": lambda way, stream: behaviour.json_answer(b"[]"),
     "an answer cut short": lambda way, stream: behaviour.json_answer(way.word[:20] if stream else b'{"id":"x","cho',
                                                                      content_type=way.content_type),
@@ -348,15 +352,18 @@ def test_a_chat_client_gets_the_arguments_as_they_are(dialects, mock, client, ar
 
 
 @pytest.mark.parametrize("arguments", NO_OBJECTS)
-def test_a_messages_client_streams_them_as_they_are(dialects, mock, client, arguments):
-    """Its own parser judges them when the block ends; nothing is lost, and everything is billed."""
+def test_a_messages_client_is_told_that_they_are_none(dialects, mock, client, arguments):
+    """Behind them, as they came: nothing is lost, everything is billed, and the message never looks complete."""
     case = mock.case(calling(arguments))
     with dialects.stream(client, case.body("gpt", max_tokens=100), target=MESSAGES) as stream:
         events = stream.drain()
     pieces = [event.json()["delta"]["partial_json"] for event in events if event.name == "content_block_delta"]
-    assert "".join(pieces) == arguments and events[-1].name == "message_stop"
+    assert "".join(pieces) == arguments
+    assert_error_event(events[-1], MESSAGES)
+    assert_never_complete(events[:-1])
     record = dialects.record(stream.id)
-    assert record["status"] == 200 and record["estimated"] is False and record["finish_reason"] == "tool_calls"
+    assert record["status"] == 200 and record["estimated"] is False and record["output_tokens"] > 0
+    assert dialects.json("usage", "--by", "model", "--key", client)["total"]["failed"] == 1
 
 
 @pytest.mark.parametrize("arguments", NO_OBJECTS)
