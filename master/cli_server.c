@@ -9,7 +9,7 @@
 #include "master/master.h"
 #include "store/state_lock.h"
 
-enum { RELOAD_TIMEOUT_S = 60, POLL_MS = 20, NOTE_EVERY_S = 10 };
+enum { RELOAD_TIMEOUT_S = 60, OLD_WORKERS_MOST_S = 5, POLL_MS = 20, NOTE_EVERY_S = 10 };
 
 int cli_serve(struct cli *cli) {
     int status = cli_load_strictly(cli);
@@ -66,6 +66,26 @@ static int send_signal(const struct cli *cli, int32_t master_pid, int number) {
     return cli_fail(cli, "process %d: %m", (int)master_pid);
 }
 
+/* Does a worker of an earlier configuration still take connections? */
+static bool is_old_one_serving(const struct shm_map *map) {
+    uint32_t generation = atomic_load(&map->header->generation);
+    for (uint32_t i = 0; i < map->header->seat_count; i++) {
+        const struct shm_seat_sh *seat = shm_seat(map, i);
+        if (atomic_load(&seat->state) == SHM_SEAT_LIVE && seat->generation < generation) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The old workers were told just before; what this command promises holds once they have heard it. */
+static void await_old_workers(const struct shm_map *map) {
+    int64_t deadline_ns = clock_mono_ns() + OLD_WORKERS_MOST_S * NS_PER_S;
+    while (is_old_one_serving(map) && clock_mono_ns() < deadline_ns) {
+        sleep_a_little();
+    }
+}
+
 /* Waits until the master has finished a reload after `before` of them. */
 static int await_reload(const struct cli *cli, const struct shm_map *map, const char *state_dir, uint32_t before) {
     int64_t deadline_ns = clock_mono_ns() + RELOAD_TIMEOUT_S * NS_PER_S;
@@ -80,6 +100,7 @@ static int await_reload(const struct cli *cli, const struct shm_map *map, const 
         sleep_a_little();
     }
     if (atomic_load(&map->header->reload_failed) == 0) {
+        await_old_workers(map);
         return cli_print(cli, SPAN_LITERAL("reloaded\n")) ? CLI_EXIT_DONE : CLI_EXIT_FAILED;
     }
     char report[SHM_REPORT_BYTES + 1];

@@ -120,8 +120,9 @@ bool guard_is_expiring(const struct guard *guard);
 /* The worker drains: CONTINUATION frames end their connection from now on. */
 void guard_context_drain(struct guard_context *context);
 
-/* Ends HTTP/1 connections that have waited for a next request for so long. */
-void guard_close_idle(struct guard_context *context, int64_t least_idle_ns);
+/* Ends HTTP/1 connections that have waited for a next request for so long, and those that have been silent from their
+ * beginning for so long. */
+void guard_close_idle(struct guard_context *context, int64_t least_idle_ns, int64_t least_silent_ns);
 
 /* Keeps the deadlines. The context's own timer calls it four times a second. */
 void guard_tick(struct guard_context *context, int64_t now_mono_ns);

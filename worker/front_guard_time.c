@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -166,13 +167,20 @@ void guard_context_drain(struct guard_context *context) {
     }
 }
 
-void guard_close_idle(struct guard_context *context, int64_t least_idle_ns) {
-    int64_t since_mono_ns = clock_mono_ns() - least_idle_ns;
+/* Has its next request arrived while we were busy? */
+static bool has_input(const struct guard *guard) {
+    int bytes = 0;
+    return ioctl(h2o_socket_get_fd(guard->sock), FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+void guard_close_idle(struct guard_context *context, int64_t least_idle_ns, int64_t least_silent_ns) {
+    int64_t now_mono_ns = clock_mono_ns();
     GUARD_EACH(guard, context) {
-        bool idle = guard->mode == GUARD_HTTP1 && guard->waiting && guard->waiting_since_mono_ns <= since_mono_ns &&
-                    guard->refusal == NULL && guard_http1_place(&guard->http1) == GUARD_HTTP1_BETWEEN;
-        bool silent = guard->mode == GUARD_SNIFF && guard->accepted_mono_ns <= since_mono_ns;
-        if (idle || silent) {
+        bool idle = guard->mode == GUARD_HTTP1 && guard->waiting &&
+                    guard->waiting_since_mono_ns <= now_mono_ns - least_idle_ns && guard->refusal == NULL &&
+                    guard_http1_place(&guard->http1) == GUARD_HTTP1_BETWEEN;
+        bool silent = guard->mode == GUARD_SNIFF && guard->accepted_mono_ns <= now_mono_ns - least_silent_ns;
+        if ((idle || silent) && !has_input(guard)) {
             guard_cut(guard, GUARD_CUT_ASKED);
         }
     }

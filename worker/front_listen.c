@@ -238,6 +238,6 @@ void front_drain(struct front_side *front) {
 
 int64_t front_connections(const struct front_side *front) { return guard_context_connections(front->guard); }
 
-void front_close_idle(struct front_side *front, int64_t least_idle_ns) {
-    guard_close_idle(front->guard, least_idle_ns);
+void front_close_idle(struct front_side *front, int64_t least_idle_ns, int64_t least_silent_ns) {
+    guard_close_idle(front->guard, least_idle_ns, least_silent_ns);
 }

@@ -20,7 +20,8 @@ void front_drain(struct front_side *front);
 /* Connections open now. */
 int64_t front_connections(const struct front_side *front);
 
-/* Ends connections that have had nothing running for so long; called now and then while draining. */
-void front_close_idle(struct front_side *front, int64_t least_idle_ns);
+/* Ends connections that have had nothing running for so long, or have said nothing yet for so long; called now and then
+ * while draining. */
+void front_close_idle(struct front_side *front, int64_t least_idle_ns, int64_t least_silent_ns);
 
 #endif

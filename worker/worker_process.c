@@ -19,11 +19,22 @@
 #define LAST_WORDS_NS (1000 * NS_PER_MS)
 /* After a reload a kept connection that is in use is served once more and closed by its answer; one that lies idle is
  * closed, so that it does not meet the old configuration later. */
-#define RELOAD_IDLE_NS (1000 * NS_PER_MS)
+#define RELOAD_IDLE_NS (20 * NS_PER_MS)
+/* One that has said nothing yet is on its way. */
+#define RELOAD_SILENT_NS (1000 * NS_PER_MS)
 
 enum { TURN_MOST_MS = 1000, PAUSED_TURN_MS = 5, SCRATCH_BYTES_MOST = 16 << 20 };
 
 #define WORKER_OF(pointer, member) ((struct worker *)(void *)((char *)(pointer)-offsetof(struct worker, member)))
+
+/* While draining: ends connections that nothing runs on. */
+static void close_idle(struct worker *worker) {
+    if (worker->refusing && worker->requests == NULL) {
+        front_close_idle(worker->front, 0, 0);
+    } else if (worker->draining && !worker->refusing) {
+        front_close_idle(worker->front, RELOAD_IDLE_NS, RELOAD_SILENT_NS);
+    }
+}
 
 /* The server ends: refuse new work and set a deadline. A reload: only stop accepting, however long the streams last. */
 static void begin_drain(struct worker *worker, bool server_ends) {
@@ -35,8 +46,10 @@ static void begin_drain(struct worker *worker, bool server_ends) {
         return;
     }
     worker->draining = true;
-    atomic_store_explicit(&worker->seat->state, SHM_SEAT_DRAINING, memory_order_release);
     front_drain(worker->front);
+    close_idle(worker);
+    /* `tollgate reload` returns once it sees this. */
+    atomic_store_explicit(&worker->seat->state, SHM_SEAT_DRAINING, memory_order_release);
     loop_timer_set(worker->loop, &worker->second, clock_mono_ns());
     LOG(LOG_INFO, "worker_draining", log_int("requests", worker->request_count));
 }
@@ -66,9 +79,7 @@ static void on_second(struct loop_timer *timer) {
     int64_t now_mono_ns = clock_mono_ns();
     atomic_store_explicit(&worker->seat->heartbeat_mono_ns, now_mono_ns, memory_order_relaxed);
     journal_keep_up(worker, now_mono_ns);
-    if (worker->refusing ? worker->requests == NULL : worker->draining) {
-        front_close_idle(worker->front, worker->refusing ? 0 : RELOAD_IDLE_NS);
-    }
+    close_idle(worker);
     int64_t next_ns = worker->draining ? 100 * NS_PER_MS : NS_PER_S;
     loop_timer_set(worker->loop, timer, now_mono_ns + next_ns);
 }
@@ -149,7 +160,7 @@ static void end_remaining(struct worker *worker) {
                      verdict_with(ERROR_overloaded, NULL, "This server is shutting down. Send the request again."));
     }
     do {
-        front_close_idle(worker->front, 0);
+        front_close_idle(worker->front, 0, 0);
         loop_run(worker->loop, 10);
         follow_epoch(worker);
     } while ((worker->requests != NULL || front_connections(worker->front) != 0) && clock_mono_ns() < until_mono_ns);

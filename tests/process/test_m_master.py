@@ -10,7 +10,7 @@ import pytest
 from harness import config, processes, sse
 from harness.ports import free_port
 from harness.relay import CHAT, Relay, bearer, run
-from harness.wait import stays, until
+from harness.wait import SLOWNESS, stays, until
 from mock import behaviour
 
 
@@ -118,6 +118,18 @@ def test_reload_serves_the_new_configuration_and_keeps_a_live_stream(serving, mo
     assert_ends_well(stream, pace)
     until(lambda: not any(processes.is_alive(pid) for pid in old), "the old workers' end")
     assert serving.record(stream.id)["output_tokens"] == 3
+
+
+def test_a_kept_connection_never_meets_the_old_configuration(serving):
+    """It is closed while it lies idle, before `reload` returns."""
+    with serving.connect() as first, serving.connect() as second:
+        for kept in (first, second):
+            assert kept.request("GET", "/v1/models/new-model", {"authorization": f"Bearer {serving.key}"}).status == 404
+        add_model(serving, "new-model")
+        assert serving.cli("reload").code == 0
+        for kept in (first, second):
+            kept.sock.settimeout(0.05 * SLOWNESS)  # it has been closed: nothing to wait for
+            assert kept.sock.recv(1) == b""
 
 
 def test_sighup_reloads(serving):
