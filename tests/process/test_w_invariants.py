@@ -3,7 +3,7 @@
 import json
 import os
 
-from harness.wait import until
+from harness.wait import SLOWNESS, until
 from mock import behaviour
 
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages",
@@ -38,7 +38,7 @@ def test_I7_a_stream_that_nobody_reads_costs_bounded_memory(own_relay, mock):
     before = resident_bytes()
     streams = [relay.stream(key, case.body(), receive_buffer_bytes=4096) for _ in range(4)]
     until(lambda: len(case.exchanges) == 4 and all(exchange.stalled_for > 0.3 for exchange in case.exchanges), "the upstreams held back")
-    assert resident_bytes() - before < 4 << 20
+    assert resident_bytes() - before < (4 << 20) * (1 if SLOWNESS == 1 else 2)  # a sanitizer's own share
     for stream in streams:
         stream.close()
 
