@@ -48,14 +48,14 @@ static void write_openai_form(const struct request *request, struct json_writer 
                               const struct conf_model *model) {
     const struct conf *conf = request->worker->conf;
     json_write_text(writer, "object", "model");
-    json_write_int(writer, "created", request->worker->seat->started_wall_ns / NS_PER_S);
+    json_write_int(writer, "created", request->worker->map->header->created_wall_ns / NS_PER_S);
     json_write_text(writer, "owned_by",
                     model->route_count > 0 ? conf->upstreams[model->routes[0].upstream].name : "tollgate");
 }
 
 static void write_anthropic_form(const struct request *request, struct json_writer *writer, const char *name) {
     char created[RFC3339_BYTES];
-    calendar_rfc3339(request->worker->seat->started_wall_ns, created);
+    calendar_rfc3339(request->worker->map->header->created_wall_ns, created);
     json_write_text(writer, "type", "model");
     json_write_text(writer, "display_name", name);
     json_write_text(writer, "created_at", created);
