@@ -87,34 +87,30 @@ static char *reset_instant(struct request *request, int64_t reset_ns) {
                         instant);
 }
 
-/* Anthropic's names and forms (wire.md section 6). */
-static void add_anthropic_rate_limits(struct request *request, struct reply *reply) {
-    struct limits_view requests = limits_view_requests(request);
-    struct limits_view tokens = limits_view_tokens(request);
-    if (requests.limit > 0) {
-        reply_add(reply, "anthropic-ratelimit-requests-limit", number_text(request, requests.limit));
-        reply_add(reply, "anthropic-ratelimit-requests-remaining", number_text(request, requests.remaining));
-        reply_add(reply, "anthropic-ratelimit-requests-reset", reset_instant(request, requests.reset_ns));
-    }
-    if (tokens.limit > 0) {
-        reply_add(reply, "anthropic-ratelimit-tokens-limit", number_text(request, tokens.limit));
-        reply_add(reply, "anthropic-ratelimit-tokens-remaining", number_text(request, tokens.remaining));
-        reply_add(reply, "anthropic-ratelimit-tokens-reset", reset_instant(request, tokens.reset_ns));
-    }
-}
+/* What one limit is called in headers. */
+struct rate_names {
+    const char *limit, *remaining, *reset;
+};
 
-static void add_rate_limits(struct request *request, struct reply *reply) {
-    struct limits_view requests = limits_view_requests(request);
-    struct limits_view tokens = limits_view_tokens(request);
-    if (requests.limit > 0) {
-        reply_add(reply, "x-ratelimit-limit-requests", number_text(request, requests.limit));
-        reply_add(reply, "x-ratelimit-remaining-requests", number_text(request, requests.remaining));
-        reply_add(reply, "x-ratelimit-reset-requests", reply_duration_text(request, requests.reset_ns));
-    }
-    if (tokens.limit > 0) {
-        reply_add(reply, "x-ratelimit-limit-tokens", number_text(request, tokens.limit));
-        reply_add(reply, "x-ratelimit-remaining-tokens", number_text(request, tokens.remaining));
-        reply_add(reply, "x-ratelimit-reset-tokens", reply_duration_text(request, tokens.reset_ns));
+/* OpenAI's names and Anthropic's (wire.md section 6). */
+static const struct rate_names openai_names[] = {
+    {"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"},
+    {"x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"}};
+static const struct rate_names anthropic_names[] = {
+    {"anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining",
+     "anthropic-ratelimit-requests-reset"},
+    {"anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"}};
+
+/* `names` are those of requests and tokens; reset_text gives the reset in the form that goes with them. */
+static void add_rate_limits(struct request *request, struct reply *reply, const struct rate_names *names,
+                            char *(*reset_text)(struct request *request, int64_t reset_ns)) {
+    const struct limits_view views[] = {limits_view_requests(request), limits_view_tokens(request)};
+    for (int i = 0; i < 2; i++) {
+        if (views[i].limit > 0) {
+            reply_add(reply, names[i].limit, number_text(request, views[i].limit));
+            reply_add(reply, names[i].remaining, number_text(request, views[i].remaining));
+            reply_add(reply, names[i].reset, reset_text(request, views[i].reset_ns));
+        }
     }
 }
 
@@ -176,10 +172,10 @@ void reply_begin(struct request *request, struct reply *reply, int status) {
         reply_add(reply, "request-id", request->id);
     }
     if (request->has_key) {
-        add_rate_limits(request, reply);
+        add_rate_limits(request, reply, openai_names, reply_duration_text);
     }
     if (request->has_key && request->form == CLIENT_MESSAGES) {
-        add_anthropic_rate_limits(request, reply);
+        add_rate_limits(request, reply, anthropic_names, reset_instant);
     }
     add_cors(request, reply);
     if (request->attempt.upstream != NULL && request->attempt.head.status / 100 == 2 && status < 400) {
